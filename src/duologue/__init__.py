@@ -1,0 +1,3 @@
+"""Talk with a speech model on your own machine."""
+
+__version__ = "0.1.0"

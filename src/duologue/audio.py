@@ -1,0 +1,136 @@
+"""Sound inside the program: float32, mono, -1..1. PCM16, WAV and MP3 exist only at the edges."""
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import lameenc
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from duologue.errors import InvalidAudio
+
+INPUT_RATE = 16_000
+"""Hertz of everything heard: what Silero, pocketsphinx and Whisper take."""
+
+REPLY_RATE = 24_000
+"""Hertz of everything said: the Realtime API's rate, and SNAC's."""
+
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AudioChunk:
+    """PCM of any length.
+
+    Attributes:
+        samples: float32 [T], mono, -1..1. Not to be written to.
+        rate: hertz.
+    """
+
+    samples: Samples
+    rate: int
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return len(self.samples) / self.rate
+
+    def at(self, rate: int) -> "AudioChunk":
+        """The same sound at `rate` hertz. For a whole sound; a stream takes a `Resampler`."""
+        if rate == self.rate or not len(self.samples):
+            return AudioChunk(self.samples, rate)
+        return AudioChunk(soxr.resample(self.samples, self.rate, rate).astype(np.float32), rate)
+
+    def between(self, start: float, end: float) -> "AudioChunk":
+        """The part from `start` to `end` seconds, without a copy."""
+        first, last = (max(0, round(t * self.rate)) for t in (start, end))
+        return AudioChunk(self.samples[first:last], self.rate)
+
+    def pcm16(self) -> bytes:
+        """Little-endian 16-bit samples; what exceeds full scale is clipped, never wrapped."""
+        return (np.clip(self.samples, -1, 1) * 32767).astype("<i2").tobytes()
+
+
+def silence(seconds: float, rate: int) -> AudioChunk:
+    """A chunk of zeros."""
+    return AudioChunk(np.zeros(round(seconds * rate), np.float32), rate)
+
+
+def from_pcm16(data: bytes, rate: int) -> AudioChunk:
+    """Read little-endian 16-bit mono samples.
+
+    Raises:
+        InvalidAudio: an odd number of bytes, which would shift all that follows by half a sample.
+    """
+    if len(data) % 2:
+        raise InvalidAudio(f"PCM16 has two bytes a sample, but {len(data)} bytes came; send whole samples")
+    return AudioChunk(np.frombuffer(data, "<i2").astype(np.float32) / 32768, rate)
+
+
+def concatenate(chunks: Iterable[AudioChunk], rate: int) -> AudioChunk:
+    """Join chunks that are all at `rate` hertz; none at all give an empty chunk."""
+    parts = [chunk.samples for chunk in chunks]
+    return AudioChunk(np.concatenate(parts) if parts else np.zeros(0, np.float32), rate)
+
+
+class Resampler:
+    """Changes the rate of a stream, chunk by chunk, without clicks at the joints."""
+
+    def __init__(self, source: int, target: int) -> None:
+        # LQ: 16-bit quality, and 11 ms of delay from 24 to 16 kHz where MQ and HQ have 21.
+        self._stream = soxr.ResampleStream(source, target, 1, dtype="float32", quality="LQ")
+        self._source, self._target = source, target
+
+    def push(self, chunk: AudioChunk) -> AudioChunk:
+        """What can be said of the stream so far; the last few milliseconds wait for the next chunk."""
+        if chunk.rate != self._source:
+            raise InvalidAudio(f"expected {self._source} Hz, got {chunk.rate} Hz")
+        if self._source == self._target:
+            return chunk
+        return AudioChunk(self._stream.resample_chunk(chunk.samples), self._target)
+
+
+def read_audio(source: Path | bytes) -> AudioChunk:
+    """Read a sound file (WAV, FLAC, OGG, MP3) as mono at its own rate; channels are averaged.
+
+    Raises:
+        InvalidAudio: no such file, no sound in it, or samples that are not numbers.
+    """
+    name = str(source) if isinstance(source, Path) else "the data"
+    try:
+        samples, rate = soundfile.read(
+            io.BytesIO(source) if isinstance(source, bytes) else source, dtype="float32", always_2d=True
+        )
+    except OSError as error:  # soundfile's own errors are RuntimeErrors; this is the file's
+        raise InvalidAudio(f"{name} cannot be read: {error}") from error
+    except soundfile.SoundFileError as error:
+        if isinstance(source, Path) and not source.is_file():
+            raise InvalidAudio(f"there is no file {name}") from error
+        raise InvalidAudio(f"{name} is no sound file that can be read (WAV, FLAC, OGG, MP3)") from error
+    if not len(samples):
+        raise InvalidAudio(f"{name} holds no sound: 0 samples")
+    if not np.isfinite(samples).all():
+        raise InvalidAudio(f"{name} holds samples that are not numbers (NaN or infinity)")
+    return AudioChunk(samples.mean(axis=1), int(rate))
+
+
+def to_wav(chunk: AudioChunk) -> bytes:
+    """A 16-bit WAV file."""
+    file = io.BytesIO()
+    soundfile.write(file, np.clip(chunk.samples, -1, 1), chunk.rate, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+def to_mp3(chunk: AudioChunk) -> bytes:
+    """One MP3 file of the whole chunk, 64 kbit/s (files encoded in parts click at every joint)."""
+    encoder = lameenc.Encoder()
+    encoder.silence()
+    encoder.set_channels(1)
+    encoder.set_in_sample_rate(chunk.rate)
+    encoder.set_bit_rate(64)
+    encoder.set_quality(5)
+    return bytes(encoder.encode(chunk.pcm16()) + encoder.flush())

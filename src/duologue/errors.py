@@ -1,0 +1,83 @@
+"""Every error that somebody can act on. Each knows the code it has on the wire.
+
+The codes are the Realtime API's where it has one.
+"""
+
+from typing import ClassVar
+
+
+class DuologueError(Exception):
+    """Something went wrong that the message says how to mend: one sentence, no traceback needed."""
+
+    code: ClassVar[str] = "server_error"
+    type: ClassVar[str] = "server_error"
+
+
+class InvalidEvent(DuologueError):
+    """A client sent something that is no event of the protocol, or not now."""
+
+    code = "invalid_event"
+    type = "invalid_request_error"
+
+
+class InvalidAudio(DuologueError):
+    """Bytes or a file that do not hold the audio they should."""
+
+    code = "invalid_audio"
+    type = "invalid_request_error"
+
+
+class MessageTooBig(DuologueError):
+    """One message exceeds the server's limit."""
+
+    code = "message_too_big"
+    type = "invalid_request_error"
+
+
+class TooManySessions(DuologueError):
+    """The server serves as many sessions as it was told to."""
+
+    code = "too_many_sessions"
+
+
+class ShuttingDown(DuologueError):
+    """The server lets its replies end and takes no new work."""
+
+    code = "server_shutting_down"
+
+
+class SessionExpired(DuologueError):
+    """The session reached its maximum length."""
+
+    code = "session_expired"
+
+
+class ClientTooSlow(DuologueError):
+    """The client does not read what it asked for."""
+
+    code = "client_too_slow"
+
+
+class ModelFailed(DuologueError):
+    """A model broke down in the middle of a reply."""
+
+    code = "model_failed"
+
+
+class ModelUnavailable(DuologueError):
+    """A model cannot be loaded: unknown name, missing package, missing weights."""
+
+    code = "model_unavailable"
+
+
+class InvalidSetting(DuologueError):
+    """A flag, an environment variable or a line of the configuration file is wrong."""
+
+    code = "invalid_setting"
+    type = "invalid_request_error"
+
+
+class Unreachable(DuologueError):
+    """A server or a registry does not answer."""
+
+    code = "unreachable"

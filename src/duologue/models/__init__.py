@@ -1,0 +1,1 @@
+"""Models: one module is one model; it defines `load(**options) -> SpeechModel`."""
