@@ -43,7 +43,7 @@ class AudioChunk:
         """The same sound at `rate` hertz. For a whole sound; a stream takes a `Resampler`."""
         if rate == self.rate or not len(self.samples):
             return AudioChunk(self.samples, rate)
-        return AudioChunk(soxr.resample(self.samples, self.rate, rate).astype(np.float32), rate)
+        return AudioChunk(np.asarray(soxr.resample(self.samples, self.rate, rate), np.float32), rate)
 
     def between(self, start: float, end: float) -> "AudioChunk":
         """The part from `start` to `end` seconds, without a copy."""
@@ -67,7 +67,9 @@ def from_pcm16(data: bytes, rate: int) -> AudioChunk:
         InvalidAudio: an odd number of bytes, which would shift all that follows by half a sample.
     """
     if len(data) % 2:
-        raise InvalidAudio(f"PCM16 has two bytes a sample, but {len(data)} bytes came; send whole samples")
+        raise InvalidAudio(
+            f"PCM16 has two bytes a sample, but {len(data)} bytes came; send whole samples"
+        )
     return AudioChunk(np.frombuffer(data, "<i2").astype(np.float32) / 32768, rate)
 
 
@@ -103,19 +105,23 @@ def read_audio(source: Path | bytes) -> AudioChunk:
     name = str(source) if isinstance(source, Path) else "the data"
     try:
         samples, rate = soundfile.read(
-            io.BytesIO(source) if isinstance(source, bytes) else source, dtype="float32", always_2d=True
+            io.BytesIO(source) if isinstance(source, bytes) else source,
+            dtype="float32",
+            always_2d=True,
         )
     except OSError as error:  # soundfile's own errors are RuntimeErrors; this is the file's
         raise InvalidAudio(f"{name} cannot be read: {error}") from error
     except soundfile.SoundFileError as error:
         if isinstance(source, Path) and not source.is_file():
             raise InvalidAudio(f"there is no file {name}") from error
-        raise InvalidAudio(f"{name} is no sound file that can be read (WAV, FLAC, OGG, MP3)") from error
+        raise InvalidAudio(
+            f"{name} is no sound file that can be read (WAV, FLAC, OGG, MP3)"
+        ) from error
     if not len(samples):
         raise InvalidAudio(f"{name} holds no sound: 0 samples")
     if not np.isfinite(samples).all():
         raise InvalidAudio(f"{name} holds samples that are not numbers (NaN or infinity)")
-    return AudioChunk(samples.mean(axis=1), int(rate))
+    return AudioChunk(samples.mean(axis=1, dtype=np.float32), int(rate))
 
 
 def to_wav(chunk: AudioChunk) -> bytes:

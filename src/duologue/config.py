@@ -1,0 +1,137 @@
+"""All that can be set, in one tree: defaults here, then a TOML file, the environment, the flags."""
+
+import dataclasses
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from duologue.errors import InvalidSetting
+
+PREFIX = "DUOLOGUE_"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A server's settings. The file and the environment know them by these names.
+
+    Attributes:
+        model: see `duologue doctor` for those that are there.
+        model_options: for the model's `load`; a table in the file, `name=value` pairs elsewhere.
+        host: address to serve on. 0.0.0.0: everybody who reaches this machine may talk with it.
+        port: to serve on.
+        allow_origin: web pages that may connect besides the server's own, as https://host.
+        page: serve the page, not only the line.
+        stream_every: seconds of microphone that the page sends at once.
+        silence: seconds of silence that end a turn.
+        threshold: speech probability, 0..1, from which sound counts as speech.
+        prefix_padding: seconds of sound kept from before the first word.
+        time_limit: seconds after which an utterance is ended and answered.
+        idle_timeout: seconds without a word after which the page lets go of the microphone.
+        barge_in: speaking during a reply stops it.
+        sessions: how many may be connected at once.
+        session_length: seconds a session may last.
+        message_bytes: the largest message.
+        history: seconds of recordings kept, of all conversations together; 80 kB each.
+        grace: seconds that replies may take to end when the server is stopped.
+        log_level: of the program's log.
+    """
+
+    model: str = "cascade"
+    model_options: Mapping[str, str] = field(default_factory=dict)
+    host: str = "127.0.0.1"
+    port: int = 7860
+    allow_origin: tuple[str, ...] = ()
+    page: bool = True
+    stream_every: float = 0.04
+    silence: float = 0.5
+    threshold: float = 0.5
+    prefix_padding: float = 0.3
+    time_limit: float = 30.0
+    idle_timeout: float = 60.0
+    barge_in: bool = True
+    sessions: int = 20
+    session_length: float = 3600.0
+    message_bytes: int = 15 * 1024 * 1024
+    history: float = 3600.0
+    grace: float = 30.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def __post_init__(self) -> None:
+        """Refuse what no server can be run with."""
+        for name, low, high in (
+            ("port", 0, 65535),
+            ("stream_every", 0.01, 1),
+            ("silence", 0.1, 10),
+            ("threshold", 0, 1),
+            ("prefix_padding", 0, 5),
+            ("time_limit", 1, 600),
+            ("idle_timeout", 1, 3600),
+            ("sessions", 1, 10_000),
+            ("session_length", 1, 86_400),
+            ("message_bytes", 4096, 2**30),
+            ("history", 1, 1_000_000),
+            ("grace", 0, 600),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InvalidSetting(f"{name} goes from {low:g} to {high:g}, not {value:g}")
+
+
+_FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+
+
+def load_config(
+    flags: Mapping[str, object], file: Path | None = None, environ: Mapping[str, str] = os.environ
+) -> Config:
+    """Put a configuration together; what comes later in the title of this module wins.
+
+    Args:
+        flags: by the names of `Config`; None counts as not given.
+        file: a TOML file, or None.
+        environ: `DUOLOGUE_PORT=8000` and so on.
+
+    Raises:
+        InvalidSetting: an unknown name, a value of the wrong kind, an unreadable file.
+    """
+    values: dict[str, object] = {}
+    if file:
+        values |= _read(file)
+    for key, text in environ.items():
+        name = key.removeprefix(PREFIX).lower()
+        if key.startswith(PREFIX) and name != "cache":  # the cache folder is `weights`' own
+            values[name] = text
+    values |= {name: value for name, value in flags.items() if value is not None}
+    return Config(**{name: _convert(name, value) for name, value in values.items()})
+
+
+def _read(file: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise InvalidSetting(
+            f"the configuration {file} cannot be read: {error.strerror}"
+        ) from error
+    except ValueError as error:
+        raise InvalidSetting(f"the configuration {file} is not valid TOML: {error}") from error
+
+
+def _convert(name: str, value: object) -> Any:
+    if name not in _FIELDS:
+        close = difflib.get_close_matches(name, _FIELDS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(_FIELDS)}"
+        raise InvalidSetting(f"there is no setting {name!r}{hint}")
+    if isinstance(value, str) and name == "allow_origin":
+        value = value.split(",")
+    elif isinstance(value, str) and name == "model_options":
+        value = {key: option for key, _, option in (p.partition("=") for p in value.split(","))}
+    kind: Any = _FIELDS[name].type
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise InvalidSetting(f"{name} is {value!r}: {error.errors()[0]['msg'].lower()}") from error

@@ -1,0 +1,157 @@
+"""Many replies at once from one network: a thread that steps all of them together."""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+
+from duologue.errors import ModelFailed
+from duologue.model import BatchedModel, Capabilities, Prompt, ReplyChunk
+
+logger = logging.getLogger(__name__)
+
+_Outcome = ReplyChunk | ModelFailed | None  # None: the reply has ended
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """A reply somebody waits for. `abandoned` is set by the waiter, read by the thread."""
+
+    prompt: Prompt
+    loop: asyncio.AbstractEventLoop
+    outcomes: asyncio.Queue[_Outcome] = field(default_factory=asyncio.Queue)
+    abandoned: bool = False
+
+    def deliver(self, outcome: _Outcome) -> None:
+        """From the engine's thread to the waiter's loop."""
+        try:
+            self.loop.call_soon_threadsafe(self.outcomes.put_nowait, outcome)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            self.abandoned = True
+
+
+class Engine:
+    """A `SpeechModel` made of a `BatchedModel`, with continuous batching.
+
+    Replies join and leave between steps; who finds no free slot waits in order of arrival. The
+    network is called from one thread only, and never under the lock, so that a long prefill
+    cannot freeze an event loop. What it raises ends the replies concerned, never the thread.
+    """
+
+    def __init__(self, model: BatchedModel) -> None:
+        self._model = model
+        self._waiting: deque[_Request] = deque()
+        self._active: dict[int, _Request] = {}  # by slot; the thread's own
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The network's."""
+        return self._model.capabilities
+
+    @property
+    def free_slots(self) -> int:
+        """Slots without a reply at this moment."""
+        return self._model.slots - len(self._active)
+
+    async def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyChunk, None]:
+        """Wait for a slot, then give the pieces as they are made.
+
+        Raises:
+            ModelFailed: the network raised, or the engine was closed.
+        """
+        request = _Request(prompt, asyncio.get_running_loop())
+        with self._wake:
+            if self._closing:
+                raise ModelFailed("the model is closed")
+            self._waiting.append(request)
+            self._wake.notify()
+        try:
+            while (outcome := await request.outcomes.get()) is not None:
+                if isinstance(outcome, ModelFailed):
+                    raise outcome
+                yield outcome
+        finally:
+            request.abandoned = True
+
+    async def close(self) -> None:
+        """End the thread after the step it is in."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        while self._wait_for_work():
+            self._evict_abandoned()
+            self._admit_waiting()
+            self._step()
+        for request in [*self._active.values(), *self._waiting]:
+            request.deliver(ModelFailed("the model was closed in the middle of a reply"))
+
+    def _wait_for_work(self) -> bool:
+        with self._wake:
+            while not (self._waiting or self._active or self._closing):
+                self._wake.wait()
+            return not self._closing
+
+    def _evict_abandoned(self) -> None:
+        for slot in [slot for slot, request in self._active.items() if request.abandoned]:
+            self._free(slot, None)
+
+    def _admit_waiting(self) -> None:
+        free = [slot for slot in range(self._model.slots) if slot not in self._active]
+        while free:
+            with self._wake:
+                if not self._waiting:
+                    return
+                request = self._waiting.popleft()
+            if request.abandoned:
+                continue
+            slot = free.pop(0)
+            self._active[slot] = request
+            try:
+                self._model.admit(slot, request.prompt)
+            except Exception as error:
+                logger.exception("the model failed to begin a reply")
+                self._free(slot, _failure(error))
+
+    def _step(self) -> None:
+        slots = sorted(self._active)
+        if not slots:
+            return
+        try:
+            chunks = self._model.step(slots)
+        except Exception as error:
+            logger.exception("the model failed in the middle of %d replies", len(slots))
+            for slot in slots:
+                self._free(slot, _failure(error))
+            return
+        for slot, chunk in zip(slots, chunks, strict=True):
+            if chunk is None:
+                self._free(slot, None)
+            else:
+                self._active[slot].deliver(chunk)
+
+    def _free(self, slot: int, outcome: _Outcome) -> None:
+        request = self._active.pop(slot)
+        try:
+            self._model.evict(slot)
+        except Exception:
+            logger.exception("the model failed to free slot %d", slot)
+        request.deliver(outcome)
+
+
+def _failure(error: Exception) -> ModelFailed:
+    failure = ModelFailed(f"the model failed: {error or type(error).__name__}")
+    failure.__cause__ = error
+    return failure

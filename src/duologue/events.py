@@ -1,0 +1,285 @@
+"""What happens in a session. Times are seconds of the session's incoming audio unless said otherwise.
+
+Four kinds: what the client wants, what the detector hears, what becomes of a reply (these carry the
+number of their turn, so that a late one is known), and what the client is told.
+"""
+
+from dataclasses import dataclass, field
+
+from duologue.audio import AudioChunk
+from duologue.errors import DuologueError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a session takes turns; the Realtime API's `session`, in seconds.
+
+    Attributes:
+        turn_detection: the server finds the end of a turn; False: the client commits (push to talk).
+        threshold: speech probability, 0..1, from which a window counts as speech.
+        prefix_padding: seconds of sound kept from before the first word.
+        silence: seconds of silence that end a turn.
+        time_limit: seconds after which an utterance ends in any case. The server's alone.
+        create_response: answer every turn without being asked.
+        interrupt_response: speech stops the reply; False: what comes in during a reply is not heard.
+        idle_timeout: seconds of silence after which the client is told; None: never.
+        instructions: for models that take them.
+    """
+
+    turn_detection: bool = True
+    threshold: float = 0.5
+    prefix_padding: float = 0.3
+    silence: float = 0.5
+    time_limit: float = 30.0
+    create_response: bool = True
+    interrupt_response: bool = True
+    idle_timeout: float | None = None
+    instructions: str = ""
+
+
+# What the client wants.
+
+
+@dataclass(frozen=True, slots=True)
+class AudioReceived:
+    """A chunk from the microphone, at `INPUT_RATE`."""
+
+    chunk: AudioChunk
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChanged:
+    """The session shall go on with these settings."""
+
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRequested:
+    """The utterance ends here, says the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClearRequested:
+    """Forget the sound that is not part of a turn yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRequested:
+    """Answer the last utterance."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyCancelled:
+    """Stop the reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackTruncated:
+    """Only `heard` seconds of the reply to the turn `turn_id` were played."""
+
+    turn_id: str
+    heard: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClientErred:
+    """A message that was no event; `event_id` is its own name for itself, if it had one."""
+
+    error: DuologueError
+    event_id: str | None = None
+
+
+ClientEvent = (
+    AudioReceived
+    | SettingsChanged
+    | CommitRequested
+    | ClearRequested
+    | ReplyRequested
+    | ReplyCancelled
+    | PlaybackTruncated
+    | ClientErred
+)
+
+
+# What the detector hears.
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """The user began to speak; `at` is where the utterance begins, prefix padding included."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """The user has finished.
+
+    Attributes:
+        utterance: from the prefix padding to the end of the silence, at `INPUT_RATE`.
+        at: where it was decided.
+    """
+
+    utterance: AudioChunk
+    at: float
+
+
+DetectorEvent = SpeechStarted | TurnEnded
+
+
+# What becomes of a reply.
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAudible:
+    """The first sound of the reply to turn `number` is on its way."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyGenerated:
+    """The model has said all it had to say, or failed."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyHeard:
+    """The reply was played to its end, by the clock."""
+
+    number: int
+
+
+ReplyEvent = ReplyAudible | ReplyGenerated | ReplyHeard
+
+
+# What the client is told.
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """The first event of a session."""
+
+    session_id: str
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsApplied:
+    """These settings hold from now on."""
+
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """The user speaks. Whoever plays a reply stops it now."""
+
+    turn_id: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    """The user has finished speaking."""
+
+    turn_id: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCommitted:
+    """The utterance is complete and kept; `previous_id` is the turn before, if there was one."""
+
+    turn_id: str
+    previous_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AudioCleared:
+    """The sound that was not part of a turn is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserTranscribed:
+    """The words of an utterance of `seconds`."""
+
+    turn_id: str
+    text: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStarted:
+    """The model has begun to answer."""
+
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDelta:
+    """A piece of the reply: sound, its words, or both."""
+
+    turn_id: str
+    audio: AudioChunk | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDone:
+    """The reply is over.
+
+    Attributes:
+        turn_id: of its turn.
+        text: all the words that were sent.
+        reason: "completed"; "turn_detected", "client_cancelled": it was stopped; "failed".
+        error: why, when it failed.
+    """
+
+    turn_id: str
+    text: str
+    reason: str
+    error: DuologueError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyTruncated:
+    """What is kept of the reply ends after `heard` seconds."""
+
+    turn_id: str
+    heard: float
+
+
+@dataclass(frozen=True, slots=True)
+class IdleTimedOut:
+    """Nobody has spoken from `start` to `end`."""
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorOccurred:
+    """Something went wrong; unless the connection closes, the session goes on."""
+
+    error: DuologueError
+    event_id: str | None = field(default=None)
+
+
+ServerEvent = (
+    SessionStarted
+    | SettingsApplied
+    | TurnStarted
+    | SpeechStopped
+    | TurnCommitted
+    | AudioCleared
+    | UserTranscribed
+    | ReplyStarted
+    | ReplyDelta
+    | ReplyDone
+    | ReplyTruncated
+    | IdleTimedOut
+    | ErrorOccurred
+)

@@ -1,0 +1,86 @@
+"""Say a recording to a server and keep its answer: one turn, without a microphone."""
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from openai import AsyncOpenAI, OpenAIError
+from openai.types.realtime import RealtimeServerEvent
+from websockets.exceptions import InvalidHandshake, WebSocketException
+
+from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16
+from duologue.errors import DuologueError, Unreachable
+
+_PIECE = 1.0  # seconds of audio a message
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came back. Times are seconds after the last piece of the question was sent.
+
+    Attributes:
+        question: its words, if the model tells them.
+        text: the words of the reply.
+        audio: its sound.
+        transcribed: when `question` was known.
+        first_sound: when the first sound came.
+        done: when the last one had come.
+    """
+
+    question: str = ""
+    text: str = ""
+    audio: AudioChunk = from_pcm16(b"", REPLY_RATE)  # noqa: RUF009  frozen
+    transcribed: float | None = None
+    first_sound: float | None = None
+    done: float = 0.0
+
+
+async def ask(url: str, question: AudioChunk, timeout: float = 60.0) -> Answer:
+    """Send a question, all at once, to the server at `url` (http://host:port) and take the answer.
+
+    Raises:
+        Unreachable: nobody answers there, or not in time.
+        DuologueError: what the server says is wrong.
+    """
+    line = url.rstrip("/").replace("http", "ws", 1) + "/v1"
+    client = AsyncOpenAI(api_key="not needed", base_url=url, websocket_base_url=line)
+    try:
+        async with asyncio.timeout(timeout), client.realtime.connect(model="duologue") as connection:
+            await connection.session.update(
+                session={"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+            )
+            data = question.at(REPLY_RATE).pcm16()
+            step = round(_PIECE * REPLY_RATE) * 2
+            for start in range(0, len(data), step):
+                piece = base64.b64encode(data[start : start + step]).decode()
+                await connection.input_audio_buffer.append(audio=piece)
+            await connection.input_audio_buffer.commit()
+            await connection.response.create()
+            return await _collect(aiter(connection))
+    except TimeoutError as error:
+        raise Unreachable(f"the server at {url} gave no answer within {timeout:g} s") from error
+    except (OSError, InvalidHandshake, WebSocketException, OpenAIError) as error:
+        raise Unreachable(f"there is no Duologue server at {url}: {error}") from error
+
+
+async def _collect(events: AsyncIterator[RealtimeServerEvent]) -> Answer:
+    start, answer, sound = time.monotonic(), Answer(), bytearray()
+    async for event in events:
+        now = time.monotonic() - start
+        match event.type:
+            case "conversation.item.input_audio_transcription.completed":
+                answer.question, answer.transcribed = event.transcript, now
+            case "response.output_audio.delta":
+                answer.first_sound = now if answer.first_sound is None else answer.first_sound
+                sound += base64.b64decode(event.delta)
+            case "response.output_audio_transcript.delta":
+                answer.text += event.delta
+            case "error":
+                raise DuologueError(event.error.message)
+            case "response.done":
+                answer.done = now
+                break
+    answer.audio = from_pcm16(bytes(sound), REPLY_RATE)
+    return answer

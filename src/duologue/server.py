@@ -1,0 +1,263 @@
+"""The ASGI app: the routes of the transports, who is who, how many at once, and a calm end."""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from http.cookies import SimpleCookie
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from duologue.config import Config
+from duologue.errors import InvalidSetting, ShuttingDown, TooManySessions
+from duologue.events import Settings
+from duologue.history import History
+from duologue.model import SpeechModel
+from duologue.session import Limits, Session, Transport
+from duologue.transports import realtime, recordings
+from duologue.turn import Vad
+
+logger = logging.getLogger(__name__)
+
+_COOKIE = "duologue_user"
+
+
+class Server:
+    """All the sessions of one server.
+
+    Attributes:
+        app: the ASGI app that they come in by.
+        config: its settings.
+        model: started and closed by whoever made it.
+        history: of all conversations.
+    """
+
+    def __init__(self, config: Config, model: SpeechModel, vad: Callable[[], Vad]) -> None:
+        self.config = config
+        self.model = model
+        self.history = History(config.history)
+        self._vad = vad
+        self._sessions: set[Session] = set()
+        self._draining = False
+        self.app = self._make_app()
+
+    @property
+    def settings(self) -> Settings:
+        """Those that a session begins with."""
+        config = self.config
+        return Settings(
+            threshold=config.threshold,
+            prefix_padding=config.prefix_padding,
+            silence=config.silence,
+            time_limit=config.time_limit,
+            interrupt_response=config.barge_in,
+        )
+
+    async def serve(self, transport: Transport, owner: str, conversation: str) -> None:
+        """Serve one client to its end.
+
+        Args:
+            transport: the client.
+            owner: whose it is.
+            conversation: what the owner calls it; empty: a new one.
+
+        Raises:
+            TooManySessions: no session is free.
+            ShuttingDown: none will be.
+        """
+        if self._draining:
+            raise ShuttingDown("the server is shutting down; try again later")
+        if len(self._sessions) >= self.config.sessions:
+            raise TooManySessions(
+                f"all {self.config.sessions} sessions of this server are in use; try again later"
+            )
+        session = Session(
+            transport,
+            self._vad(),
+            self.model,
+            self.history.conversation(owner, conversation or secrets.token_hex(8)),
+            self.settings,
+            limits=Limits(length=self.config.session_length),
+        )
+        self._sessions.add(session)
+        try:
+            await session.run()
+        except Exception:
+            # The last border: one session's fault must not reach the others, nor the log bare.
+            logger.exception("%s ended by a fault", session.id)
+        finally:
+            self._sessions.discard(session)
+
+    async def drain(self) -> None:
+        """Let every reply under way be heard, then hang up; new clients are refused."""
+        self._draining = True
+        reason = ShuttingDown("the server is shutting down; start a new conversation when it is back")
+        if self._sessions:
+            logger.info("waiting for %d sessions to end their replies", len(self._sessions))
+            await asyncio.wait(
+                [asyncio.create_task(session.drain(reason)) for session in self._sessions]
+            )
+
+    def _make_app(self) -> ASGIApp:
+        admission = realtime.Admission(self.config.allow_origin, self.config.message_bytes)
+        app = Starlette(
+            routes=[
+                *realtime.routes(self.serve, self.config.model, admission),
+                *recordings.routes(self.history.turn),
+                Route("/health", self._health),
+            ]
+        )
+        if self.config.page:
+            _mount_page(app, self)
+        return _Identity(app)
+
+    async def _health(self, _: Request) -> JSONResponse:
+        in_use = len(self._sessions)
+        return JSONResponse(
+            {
+                "status": "draining" if self._draining else "ok",
+                "model": self.config.model,
+                "sessions": in_use,
+                "free_slots": self.config.sessions - in_use,
+            }
+        )
+
+
+def _mount_page(app: Starlette, server: Server) -> None:
+    try:
+        import gradio
+
+        from duologue.transports import page
+    except ModuleNotFoundError as error:
+        raise InvalidSetting(
+            f"the page needs the package {error.name!r}; install it with: "
+            "pip install 'duologue[page]', or serve the line alone with --no-page"
+        ) from error
+    app.router.routes.extend(page.routes())
+    blocks = page.build(
+        server.history,
+        server.config.model,
+        server.model.capabilities.note,
+        server.settings,
+        stream_every=server.config.stream_every,
+        idle_timeout=server.config.idle_timeout,
+    )
+    gradio.mount_gradio_app(app, blocks, path="/")
+
+
+class _Identity:
+    """Knows every visitor again by a cookie, and tells the app: `request.state.user`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        cookie = HTTPConnection(scope).cookies.get(_COOKIE, "")
+        user = cookie or secrets.token_urlsafe(24)
+        scope.setdefault("state", {})["user"] = user
+
+        async def send_with_cookie(message: Message) -> None:
+            if message["type"] == "http.response.start" and not cookie:
+                MutableHeaders(scope=message).append("set-cookie", _bake(user, scope["scheme"]))
+            await send(message)
+
+        await self._app(scope, receive, send_with_cookie)
+
+
+def _bake(user: str, scheme: str) -> str:
+    cookie: SimpleCookie = SimpleCookie({_COOKIE: user})
+    for name, value in (("path", "/"), ("httponly", True), ("samesite", "Lax")):
+        cookie[_COOKIE][name] = value
+    cookie[_COOKIE]["secure"] = scheme == "https"
+    return cookie.output(header="").strip()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket to serve on.
+
+    Raises:
+        InvalidSetting: the port is taken, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    if os.name == "posix":  # elsewhere it would let two servers share the port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)  # who comes before the model is loaded waits
+    except OSError as error:
+        listener.close()
+        raise InvalidSetting(
+            f"cannot serve on {host}:{port} ({error.strerror}); choose another with --port"
+        ) from error
+    return listener
+
+
+@asynccontextmanager
+async def running(
+    config: Config, model: SpeechModel, vad: Callable[[], Vad]
+) -> AsyncIterator["Uvicorn"]:
+    """A server with its model loaded, on its port, ready to `serve()`; all of it ends with the block.
+
+    Raises:
+        InvalidSetting: the port is taken.
+        DuologueError: the model cannot be started.
+    """
+    with bind(config.host, config.port) as listener:
+        await model.start()
+        try:
+            yield Uvicorn(Server(config, model, vad), listener)
+        finally:
+            await model.close()
+
+
+class Uvicorn(uvicorn.Server):
+    """uvicorn, which lets the replies under way end before it hangs up.
+
+    Attributes:
+        url: where it serves.
+    """
+
+    def __init__(self, server: Server, listener: socket.socket) -> None:
+        self._server = server
+        self._listener = listener
+        host, port = listener.getsockname()[:2]
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        super().__init__(
+            uvicorn.Config(
+                server.app,
+                log_config=None,
+                access_log=False,
+                # Twice our own limit: what is a little too big gets a Realtime error, not a hang-up.
+                ws_max_size=2 * server.config.message_bytes,
+                ws_per_message_deflate=False,  # base64 of sound: a lot of work for a tenth less
+                timeout_graceful_shutdown=2,
+            )
+        )
+
+    async def run_until_stopped(self) -> None:
+        """Serve until a signal, or until `should_exit` is set."""
+        await self.serve(sockets=[self._listener])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain first; a second signal, or the end of the grace, cuts that short."""
+        drain = asyncio.create_task(self._server.drain())
+        for _ in range(round(self._server.config.grace * 10)):
+            if drain.done() or self.force_exit:
+                break
+            await asyncio.wait([drain], timeout=0.1)
+        drain.cancel()
+        await super().shutdown(sockets)
+

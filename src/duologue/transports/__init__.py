@@ -1,0 +1,1 @@
+"""Ways in: one module is one transport; it defines `routes(...)`."""

@@ -1,0 +1,161 @@
+// Microphone and loudspeaker of a page.
+
+const WIRE_RATE = 24000; // hertz of PCM16 on the line
+const WORKLETS = new URL("worklets.js", import.meta.url);
+
+/**
+ * An audio context at the line's rate. Call it in a click, and resume it there: browsers want the gesture.
+ * @returns {AudioContext}
+ */
+export function openContext() {
+  return new AudioContext({ sampleRate: WIRE_RATE, latencyHint: "interactive" });
+}
+
+/** The user's microphone, with the browser's echo cancellation. */
+export class Microphone {
+  #stream;
+  #context = null; // an own one, where the browser needs it
+
+  /**
+   * Ask for the microphone.
+   * @returns {Promise<Microphone>} rejected with the DOMException of getUserMedia
+   */
+  static async open() {
+    const audio = { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1 };
+    return new Microphone(await navigator.mediaDevices.getUserMedia({ audio }));
+  }
+
+  constructor(stream) {
+    this.#stream = stream;
+  }
+
+  /**
+   * Begin to listen.
+   * @param {AudioContext} context at the line's rate, its worklets added
+   * @param {number} seconds of a chunk
+   * @param {{chunk: (pcm: Int16Array, level: number) => void, lost: () => void}} on
+   */
+  async listen(context, seconds, on) {
+    for (const track of this.#stream.getAudioTracks()) track.onended = on.lost;
+    try {
+      this.#connect(context, seconds, on.chunk);
+    } catch (error) {
+      // Firefox connects a stream only to a context at the stream's own rate; the worklet resamples.
+      if (error.name !== "NotSupportedError") throw error;
+      this.#context = new AudioContext();
+      await this.#context.audioWorklet.addModule(WORKLETS);
+      this.#connect(this.#context, seconds, on.chunk);
+    }
+  }
+
+  #connect(context, seconds, onChunk) {
+    const source = context.createMediaStreamSource(this.#stream);
+    const capture = new AudioWorkletNode(context, "duologue-capture", {
+      channelCount: 1, // stereo is mixed down
+      channelCountMode: "explicit",
+      processorOptions: { seconds },
+    });
+    capture.port.onmessage = ({ data }) => onChunk(data.pcm, data.level);
+    // Its output is silence; Safari runs only what leads to the destination.
+    source.connect(capture).connect(context.destination);
+  }
+
+  /** Give the microphone back; the browser's recording sign goes out. */
+  release() {
+    for (const track of this.#stream.getTracks()) {
+      track.onended = null;
+      track.stop();
+    }
+    this.#context?.close();
+    this.#context = null;
+  }
+}
+
+/** Plays replies, one at a time, and knows how much of them was heard. */
+export class Speaker {
+  #node;
+  #cleared = []; // who waits for the answer to `clear`
+  #item = null;
+  #played = 0; // samples, as last reported
+
+  /**
+   * @param {AudioContext} context its worklets added
+   * @param {number} preRoll seconds that must be there before a reply begins
+   * @param {{started: () => void, ended: (underruns: number) => void}} on
+   */
+  constructor(context, preRoll, on) {
+    this.context = context;
+    this.on = on;
+    this.#node = new AudioWorkletNode(context, "duologue-player", {
+      numberOfInputs: 0,
+      outputChannelCount: [1],
+      processorOptions: { preRoll },
+    });
+    this.#node.port.onmessage = ({ data }) => this.#take(data);
+    this.#node.connect(context.destination);
+  }
+
+  /** The item that is being played or about to be; null when there is none. */
+  get item() {
+    return this.#item;
+  }
+
+  /** Milliseconds of it that were played, up to 43 ms old. */
+  get played() {
+    return toMilliseconds(this.#played);
+  }
+
+  /**
+   * Play on. Another item than the last one takes its place.
+   * @param {string} item
+   * @param {Int16Array} pcm
+   */
+  push(item, pcm) {
+    if (item !== this.#item) this.#played = 0;
+    this.#item = item;
+    this.#node.port.postMessage({ push: pcm, item }, [pcm.buffer]);
+  }
+
+  /** No more of this item will come. */
+  finish(item) {
+    this.#node.port.postMessage({ finish: item });
+  }
+
+  /**
+   * Be silent, within 6 ms.
+   * @returns {Promise<{item: string | null, played: number}>} milliseconds of the item that were played
+   */
+  clear() {
+    this.#item = null;
+    this.#node.port.postMessage({ clear: true });
+    return new Promise((resolve) => this.#cleared.push(resolve));
+  }
+
+  #take({ started, ended, cleared, played, underruns }) {
+    if (cleared !== undefined) {
+      this.#cleared.shift()?.({ item: cleared, played: toMilliseconds(played) });
+    } else if (started !== undefined) {
+      if (started === this.#item) this.on.started();
+    } else if (ended !== undefined) {
+      // What was rendered is on its way to the ear for this long.
+      setTimeout(() => this.#end(ended, underruns), 1000 * (this.context.outputLatency || 0));
+    } else {
+      this.#played = played;
+    }
+  }
+
+  #end(item, underruns) {
+    if (item !== this.#item) return;
+    this.#item = null;
+    this.on.ended(underruns);
+  }
+}
+
+/** Load the processors into a context. */
+export function addWorklets(context) {
+  return context.audioWorklet.addModule(WORKLETS);
+}
+
+function toMilliseconds(samples) {
+  return Math.round((samples * 1000) / WIRE_RATE);
+}

@@ -1,0 +1,147 @@
+// The component: what is seen of a call, and its two buttons.
+
+import { Call } from "./call.js";
+import { DOING } from "./words.js";
+
+const SETTLE = 20; // milliseconds: events that come together make one update of the chat
+
+/**
+ * Bring the constant markup of voice.html to life.
+ * @param {object} where
+ * @param {HTMLElement} where.element holds the markup
+ * @param {(event: string, data: object) => void} where.trigger tells the app: `turn`, `failure`
+ * @param {import("./call.js").Conf & {label: string, bargeIn: boolean}} where.conf
+ */
+export function mount({ element, trigger, conf }) {
+  new Panel(element.querySelector(".voice"), trigger, conf);
+}
+
+class Panel {
+  #root;
+  #trigger;
+  #conf;
+  #call = null;
+  #words = { user: "", reply: "" };
+  #settling = 0;
+
+  constructor(root, trigger, conf) {
+    this.#root = root;
+    this.#trigger = trigger;
+    this.#conf = conf;
+    root.setAttribute("aria-label", conf.label);
+    this.#find(".talk").onclick = ({ detail }) => {
+      // The second half of a double click: who made it did not mean to stop.
+      if (detail < 2) this.#toggle();
+    };
+    this.#find(".anew").onclick = () => this.#begin();
+    this.#find("input").checked = conf.bargeIn;
+    this.#find("input").onchange = ({ target }) => {
+      if (this.#call) this.#call.bargeIn = target.checked;
+    };
+    this.#watchRemoval();
+    if (this.#name) this.#tell({}); // a reloaded tab shows its conversation again
+    this.#show("idle");
+  }
+
+  #find(selector) {
+    return this.#root.querySelector(selector);
+  }
+
+  /** The name of this tab's conversation, or null before the first. */
+  get #name() {
+    return sessionStorage.getItem(this.#key);
+  }
+
+  get #key() {
+    return `duologue ${this.#conf.url} ${this.#conf.label}`;
+  }
+
+  #rename() {
+    // crypto.randomUUID is not there on pages without https.
+    const name = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0"));
+    sessionStorage.setItem(this.#key, name.join(""));
+  }
+
+  #begin() {
+    this.#rename();
+    this.#words = { user: "", reply: "" };
+    this.#fail("", "");
+    this.#tell({});
+    this.#show("idle");
+  }
+
+  #toggle() {
+    if (this.#call) {
+      this.#call.stop();
+      return;
+    }
+    if (!this.#name) this.#rename();
+    this.#fail("", "");
+    const call = new Call(this.#conf, this.#name, this.#find("input").checked, {
+      state: (state) => this.#onState(call, state),
+      failure: (code, sentence) => this.#fail(code, sentence),
+      level: (level) => this.#meter(level),
+      turn: (words) => this.#tell(words),
+      played: (underruns) => (this.#root.dataset.underruns = underruns),
+    });
+    this.#call = call;
+    call.start();
+  }
+
+  #onState(call, state) {
+    if (call !== this.#call) return;
+    if (state === "idle") this.#call = null;
+    if (state === "hearing") this.#fail("", "");
+    this.#show(state);
+  }
+
+  #show(state) {
+    const idle = state === "idle";
+    this.#root.dataset.state = state;
+    this.#find(".talk span").textContent = idle ? "Start conversation" : "Stop conversation";
+    this.#find(".doing").textContent = (this.#call?.deaf && DOING.deaf[state]) || DOING[state];
+    this.#find(".anew").hidden = !idle || !this.#name;
+    if (idle) this.#meter(0);
+  }
+
+  /** Decibels are what an ear and a meter agree on: -50 dB is empty, -10 dB is full. */
+  #meter(level) {
+    const full = Math.max(0, Math.min(1, (20 * Math.log10(level + 1e-6) + 50) / 40));
+    const meter = this.#find(".meter");
+    meter.style.setProperty("--level", full.toFixed(2));
+    meter.setAttribute("aria-valuenow", Math.round(full * 100));
+  }
+
+  #fail(code, sentence) {
+    const line = this.#find(".failure");
+    if (line.textContent !== sentence) line.textContent = sentence;
+    if (code) this.#trigger("failure", { code, message: sentence });
+  }
+
+  #tell(words) {
+    Object.assign(this.#words, words);
+    clearTimeout(this.#settling);
+    this.#settling = setTimeout(
+      () => this.#trigger("turn", { conversation: this.#name, ...this.#words }),
+      SETTLE,
+    );
+  }
+
+  /** Gradio says nothing when it takes a component away; the microphone must not stay on. */
+  #watchRemoval() {
+    const leave = () => this.#call?.abandon();
+    const observer = new MutationObserver(() => {
+      if (this.#root.isConnected) return;
+      observer.disconnect();
+      removeEventListener("pagehide", hide);
+      leave();
+    });
+    const hide = () => {
+      leave();
+      this.#call = null;
+      this.#show("idle"); // the back button may bring the page back as it was
+    };
+    addEventListener("pagehide", hide);
+    observer.observe(document.body, { childList: true, subtree: true });
+  }
+}

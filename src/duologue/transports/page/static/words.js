@@ -1,0 +1,50 @@
+// All that the component says.
+
+/** What it is doing now, by state; `deaf` where the microphone is off meanwhile. */
+export const DOING = {
+  idle: "Press Start, then just talk.",
+  connecting: "Connecting… The browser may ask for your microphone.",
+  listening: "Listening. Just talk.",
+  hearing: "I hear you.",
+  thinking: "Thinking…",
+  speaking: "Speaking. Talk to interrupt.",
+  deaf: { thinking: "Thinking… The microphone is off.", speaking: "Speaking. The microphone is off until the end." },
+};
+
+/** What went wrong and what to do, by code: those of the browser, of the line, and our own. */
+const FAILURES = {
+  NotAllowedError: "The microphone is blocked: allow it for this page next to the browser's address, then press Start.",
+  NotFoundError: "No microphone was found: connect one, then press Start.",
+  NotReadableError: "The microphone does not work just now: close other programs that use it, then press Start.",
+  insecure: "The browser lends its microphone only to https pages and to localhost: open this page at such an address.",
+  unplugged: "The microphone was unplugged or blocked: connect or allow it, then press Start to go on.",
+  unreachable: "The server does not answer: see whether it is running, then press Start.",
+  lost: "The connection to the server was lost: press Start to go on with this conversation.",
+  too_many_sessions: "The server is busy with other conversations: try again in a minute.",
+  server_shutting_down: "The server is shutting down: press Start once it runs again.",
+  session_expired: "This session has reached its longest duration: press Start to go on with this conversation.",
+  client_too_slow: "The connection is too slow for the sound of the reply: press Start to go on.",
+  model_failed: "The model failed to answer: say it again, or say it differently.",
+};
+
+/** Codes after which there is no line any more. */
+export const FATAL = ["too_many_sessions", "server_shutting_down", "session_expired", "client_too_slow"];
+
+/**
+ * One sentence for a failure.
+ * @param {string} code
+ * @param {string} [message] what is said of a failure that is not known here
+ */
+export function explain(code, message) {
+  return FAILURES[code] ?? `Something went wrong (${message || code}): press Start to try again.`;
+}
+
+/** @param {number} seconds */
+export function explainIdle(seconds) {
+  return `Nothing was said for ${seconds} seconds, so the microphone is off: press Start to go on.`;
+}
+
+/** @param {number} seconds */
+export function explainCut(seconds) {
+  return `A turn may last ${seconds} seconds: what you said until then is answered, say the rest afterwards.`;
+}

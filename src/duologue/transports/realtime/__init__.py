@@ -1,0 +1,146 @@
+"""The OpenAI Realtime API (GA) over WebSocket, at `/v1/realtime`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from starlette.responses import PlainTextResponse
+from starlette.routing import WebSocketRoute
+from starlette.types import Message
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from duologue.audio import INPUT_RATE, Resampler
+from duologue.errors import (
+    DuologueError,
+    InvalidEvent,
+    MessageTooBig,
+    SessionExpired,
+    ShuttingDown,
+    TooManySessions,
+)
+from duologue.events import (
+    AudioReceived,
+    ClientErred,
+    ClientEvent,
+    ErrorOccurred,
+    ServerEvent,
+    SessionStarted,
+    Settings,
+    SettingsApplied,
+)
+from duologue.session import Transport
+from duologue.transports.realtime.codec import WIRE_RATE, Encoder, decode
+
+_LONG = 256 * 1024  # characters; decoding more would hold the event loop for over 5 ms
+
+_CLOSE_CODES = {SessionExpired: 1000, ShuttingDown: 1012, TooManySessions: 1013}  # RFC 6455, IANA
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who may come in, and with what.
+
+    Attributes:
+        origins: web pages' origins that may connect, besides the server's own.
+        message_bytes: the largest message; 15 MiB is the Realtime API's own limit.
+    """
+
+    origins: tuple[str, ...] = ()
+    message_bytes: int = 15 * 1024 * 1024
+
+
+Serve = Callable[[Transport, str, str], Awaitable[None]]
+"""Serves a client (transport, owner, conversation) to its end; a `DuologueError` refuses it."""
+
+
+class RealtimeTransport:
+    """One WebSocket, as a `Transport`."""
+
+    def __init__(self, socket: WebSocket, model: str, message_bytes: int) -> None:
+        self._socket = socket
+        self._message_bytes = message_bytes
+        self._encoder = Encoder(model)
+        self._resampler = Resampler(WIRE_RATE, INPUT_RATE)
+        self._settings = Settings()
+
+    async def __aiter__(self) -> AsyncIterator[ClientEvent]:
+        """What the client wants, until it hangs up. What is no event comes as `ClientErred`."""
+        while True:
+            try:
+                message = await self._socket.receive()
+            except RuntimeError:  # Starlette's word for: disconnected already
+                return
+            if message["type"] == "websocket.disconnect":
+                return
+            yield await self._decode(message)
+
+    async def send(self, event: ServerEvent) -> None:
+        """Send an event as its messages.
+
+        Raises:
+            ConnectionError: the client has gone.
+        """
+        if isinstance(event, SessionStarted | SettingsApplied):
+            self._settings = event.settings
+        for message in self._encoder.encode(event):
+            try:
+                await self._socket.send_text(message)
+            except (WebSocketDisconnect, RuntimeError) as error:
+                raise ConnectionResetError("the client has hung up") from error
+
+    async def close(self, error: DuologueError) -> None:
+        """Hang up; the close code says why."""
+        if self._socket.application_state is WebSocketState.CONNECTED:
+            await self._socket.close(_CLOSE_CODES.get(type(error), 1008), error.code)
+
+    async def _decode(self, message: Message) -> ClientEvent:
+        text = message.get("text")
+        if not isinstance(text, str):
+            return ClientErred(InvalidEvent("an event is sent as text, not as a binary message"))
+        if len(text) > self._message_bytes:
+            limit = self._message_bytes / 2**20
+            return ClientErred(
+                MessageTooBig(f"a message may have {limit:g} MiB; send the audio in smaller pieces")
+            )
+        if len(text) > _LONG:
+            event = await asyncio.to_thread(decode, text, self._settings)
+        else:
+            event = decode(text, self._settings)
+        if isinstance(event, AudioReceived):
+            return replace(event, chunk=self._resampler.push(event.chunk))
+        return event
+
+
+def routes(serve: Serve, model: str, admission: Admission) -> list[WebSocketRoute]:
+    """The route `/v1/realtime`.
+
+    The `model` of the URL is ignored: a server has one. `conversation` in the URL names the
+    conversation of this user that the session goes on with; without it, a new one begins.
+    """
+
+    async def realtime(socket: WebSocket) -> None:
+        if not _is_welcome(socket, admission.origins):
+            await socket.send_denial_response(
+                PlainTextResponse("this page's origin may not connect; see --allow-origin", 403)
+            )
+            return
+        offered = socket.scope.get("subprotocols", [])
+        await socket.accept("realtime" if "realtime" in offered else None)
+        transport = RealtimeTransport(socket, model, admission.message_bytes)
+        conversation = socket.query_params.get("conversation", "")
+        try:
+            await serve(transport, socket.state.user, conversation)
+        except DuologueError as error:
+            await transport.send(ErrorOccurred(error))
+            await transport.close(error)
+
+    return [WebSocketRoute("/v1/realtime", realtime)]
+
+
+def _is_welcome(socket: WebSocket, origins: tuple[str, ...]) -> bool:
+    """Programs send no Origin; a browser does, and its page must be ours or an allowed one."""
+    origin = socket.headers.get("origin")
+    if origin is None or origin in origins or "*" in origins:
+        return True
+    return urlsplit(origin).netloc == socket.headers.get("host")

@@ -1,0 +1,397 @@
+"""The OpenAI Realtime API (GA) as text: JSON in, events out, and back. Pure.
+
+Everything is parsed and built with the `openai` package's own types. An id on the wire is made of
+the turn's id, so that nothing has to be looked up: `item_u…` the user's item, `item_a…` the
+assistant's, `resp_…` the response.
+"""
+
+import base64
+import binascii
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from openai.types import realtime as wire
+from openai.types.realtime.realtime_session_create_request import RealtimeSessionCreateRequest
+from pydantic import BaseModel, ValidationError
+
+from duologue import events
+from duologue.audio import REPLY_RATE, from_pcm16
+from duologue.errors import DuologueError, InvalidEvent
+from duologue.events import ClientErred, ClientEvent, Settings
+
+WIRE_RATE = 24_000
+"""Hertz of PCM16 on the wire, both ways; the only one the API has for `audio/pcm`."""
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+_CLIENT_EVENTS: dict[str, type[BaseModel]] = {
+    "session.update": wire.SessionUpdateEvent,
+    "input_audio_buffer.append": wire.InputAudioBufferAppendEvent,
+    "input_audio_buffer.commit": wire.InputAudioBufferCommitEvent,
+    "input_audio_buffer.clear": wire.InputAudioBufferClearEvent,
+    "conversation.item.truncate": wire.ConversationItemTruncateEvent,
+    "response.create": wire.ResponseCreateEvent,
+    "response.cancel": wire.ResponseCancelEvent,
+}
+
+
+def decode(message: str | bytes, settings: Settings) -> ClientEvent:
+    """Read one client event.
+
+    Args:
+        message: JSON; `audio` in it is base64 of PCM16 at `WIRE_RATE`.
+        settings: those that hold now; `session.update` changes what it names of them.
+
+    Returns:
+        The event; `ClientErred` for what is none. Audio comes as it was sent, at `WIRE_RATE`.
+    """
+    event_id = None
+    try:
+        fields = _parse(message)
+        event_id = fields.get("event_id") if isinstance(fields.get("event_id"), str) else None
+        return _decode(fields, settings)
+    except DuologueError as error:
+        return ClientErred(error, event_id)
+
+
+def _parse(message: str | bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(message)
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent(f"an event is a JSON object, and this is no JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise InvalidEvent(f"an event is a JSON object, not a JSON {type(fields).__name__}")
+    if fields.get("type") not in _CLIENT_EVENTS:
+        known = ", ".join(_CLIENT_EVENTS)
+        raise InvalidEvent(
+            f"the event type {fields.get('type')!r} is not known here; known are {known}"
+        )
+    return fields
+
+
+def _decode(fields: dict[str, Any], settings: Settings) -> ClientEvent:
+    kind = fields["type"]
+    if kind == "session.update":
+        return events.SettingsChanged(_merge(settings, fields.get("session")))
+    match _validate(_CLIENT_EVENTS[kind], fields, kind):
+        case wire.InputAudioBufferAppendEvent(audio=audio):
+            return events.AudioReceived(from_pcm16(_unbase64(audio), WIRE_RATE))
+        case wire.InputAudioBufferCommitEvent():
+            return events.CommitRequested()
+        case wire.InputAudioBufferClearEvent():
+            return events.ClearRequested()
+        case wire.ConversationItemTruncateEvent(item_id=item_id, audio_end_ms=end):
+            if not item_id.startswith("item_a") or end < 0:
+                raise InvalidEvent("only an assistant's item can be truncated, to 0 ms or more")
+            return events.PlaybackTruncated(item_id.removeprefix("item_a"), end / 1000)
+        case wire.ResponseCreateEvent():
+            return events.ReplyRequested()
+        case _:
+            return events.ReplyCancelled()
+
+
+def _validate(model: type[_Model], fields: object, where: str) -> _Model:
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        # Of a union's errors, the deepest is about the member that was meant.
+        worst = max(error.errors(), key=lambda detail: len(detail["loc"]))
+        path = ".".join(str(part) for part in worst["loc"] if str(part).islower())
+        raise InvalidEvent(f"{where}: {path or 'the event'}: {worst['msg']}") from error
+
+
+def _unbase64(audio: str) -> bytes:
+    try:
+        data = base64.b64decode(audio, validate=True)
+    except binascii.Error as error:
+        raise InvalidEvent(f"audio must be base64: {error}") from error
+    if not data:
+        raise InvalidEvent("audio is empty; send at least one sample")
+    return data
+
+
+def _merge(settings: Settings, session: object) -> Settings:
+    """The settings with what `session` names changed. Fields that mean nothing here are ignored."""
+    request = _validate(RealtimeSessionCreateRequest, session, "session.update")
+    sent = request.model_fields_set
+    if "instructions" in sent:
+        settings = replace(settings, instructions=request.instructions or "")
+    audio = request.audio
+    for side in (audio and audio.input, audio and audio.output):
+        _check_format(side.format if side else None)
+    if audio and audio.input and "turn_detection" in audio.input.model_fields_set:
+        settings = _merge_turn_detection(settings, audio.input.turn_detection)
+    return settings
+
+
+def _check_format(requested: BaseModel | None) -> None:
+    if not requested:
+        return
+    kind, rate = getattr(requested, "type", None), getattr(requested, "rate", None)
+    if kind not in (None, "audio/pcm") or rate not in (None, WIRE_RATE):
+        raise InvalidEvent(
+            f"audio goes as audio/pcm at {WIRE_RATE} Hz here, not as {kind} at {rate} Hz"
+        )
+
+
+def _merge_turn_detection(settings: Settings, detection: BaseModel | None) -> Settings:
+    if detection is None:
+        return replace(settings, turn_detection=False)
+    changes: dict[str, Any] = {"turn_detection": True}
+    # semantic_vad has no fields of these names; the server_vad that it gets instead is told in
+    # `session.updated`.
+    for name, field, scale, low, high in (
+        ("threshold", "threshold", 1, 0, 1),
+        ("prefix_padding_ms", "prefix_padding", 1000, 0, 5000),
+        ("silence_duration_ms", "silence", 1000, 100, 10_000),
+        ("idle_timeout_ms", "idle_timeout", 1000, 1000, 3_600_000),
+        ("create_response", "create_response", None, None, None),
+        ("interrupt_response", "interrupt_response", None, None, None),
+    ):
+        if name not in detection.model_fields_set:
+            continue
+        value = getattr(detection, name, None)
+        if value is None and name != "idle_timeout_ms":
+            continue
+        if scale and value is not None:
+            if not low <= value <= high:
+                raise InvalidEvent(f"session.update: {name} goes from {low} to {high}, not {value}")
+            value = value / scale
+        changes[field] = value
+    return replace(settings, **changes)
+
+
+class Encoder:
+    """Server events as messages, in the order that the API documents.
+
+    It remembers one thing: whose item is open, because the first piece of a reply opens it.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._open: str | None = None  # the turn id
+
+    def encode(self, event: events.ServerEvent) -> Iterator[str]:
+        """The messages for one event, none to many."""
+        for message in self._messages(event):
+            yield message.to_json(indent=None)  # type: ignore[attr-defined]
+
+    def _messages(self, event: events.ServerEvent) -> Iterator[BaseModel]:
+        match event:
+            case events.ReplyDelta():
+                yield from self._reply_delta(event)
+            case events.ReplyDone():
+                yield from self._reply_done(event)
+            case events.TurnCommitted(turn_id, previous_id):
+                yield from _turn_committed(turn_id, previous_id)
+            case events.SessionStarted(_, settings):
+                yield _event(wire.SessionCreatedEvent, session=self._session(settings))
+            case events.SettingsApplied(settings):
+                yield _event(wire.SessionUpdatedEvent, session=self._session(settings))
+            case events.ReplyStarted(turn_id):
+                yield _event(wire.ResponseCreatedEvent, response=_response(turn_id, "in_progress"))
+            case _:
+                yield _SIMPLE[type(event)](event)
+
+    def _session(self, settings: Settings) -> dict[str, Any]:
+        detection = {
+            "type": "server_vad",
+            "threshold": settings.threshold,
+            "prefix_padding_ms": round(settings.prefix_padding * 1000),
+            "silence_duration_ms": round(settings.silence * 1000),
+            "create_response": settings.create_response,
+            "interrupt_response": settings.interrupt_response,
+            "idle_timeout_ms": _milliseconds(settings.idle_timeout),
+        }
+        pcm = {"type": "audio/pcm", "rate": WIRE_RATE}
+        return {
+            "type": "realtime",
+            "model": self._model,
+            "instructions": settings.instructions,
+            "output_modalities": ["audio"],
+            "audio": {
+                "input": {
+                    "format": pcm,
+                    "turn_detection": detection if settings.turn_detection else None,
+                },
+                "output": {"format": pcm},
+            },
+        }
+
+    def _reply_delta(self, event: events.ReplyDelta) -> Iterator[BaseModel]:
+        turn_id = event.turn_id
+        if self._open != turn_id:
+            self._open = turn_id
+            item = _assistant_item(turn_id, "in_progress")
+            yield _event(wire.ResponseOutputItemAddedEvent, **_output(turn_id), item=item)
+            yield _event(wire.ConversationItemAdded, item=item, previous_item_id=f"item_u{turn_id}")
+            part = {"type": "audio", "transcript": ""}
+            yield _event(wire.ResponseContentPartAddedEvent, **_content(turn_id), part=part)
+        if event.text:
+            yield _event(
+                wire.ResponseAudioTranscriptDeltaEvent, **_content(turn_id), delta=event.text
+            )
+        if event.audio:
+            sound = base64.b64encode(event.audio.at(REPLY_RATE).pcm16()).decode()
+            yield _event(wire.ResponseAudioDeltaEvent, **_content(turn_id), delta=sound)
+
+    def _reply_done(self, event: events.ReplyDone) -> Iterator[BaseModel]:
+        turn_id = event.turn_id
+        items = []
+        if self._open == turn_id:
+            self._open = None
+            status = "completed" if event.reason == "completed" else "incomplete"
+            item = _assistant_item(turn_id, status, event.text)
+            items.append(item)
+            part = {"type": "audio", "transcript": event.text}
+            content = _content(turn_id)
+            yield _event(wire.ResponseAudioDoneEvent, **content)
+            yield _event(wire.ResponseAudioTranscriptDoneEvent, **content, transcript=event.text)
+            yield _event(wire.ResponseContentPartDoneEvent, **content, part=part)
+            yield _event(wire.ResponseOutputItemDoneEvent, **_output(turn_id), item=item)
+            yield _event(wire.ConversationItemDone, item=item, previous_item_id=f"item_u{turn_id}")
+        status, details = _outcome(event)
+        yield _event(
+            wire.ResponseDoneEvent,
+            response=_response(turn_id, status, output=items, status_details=details),
+        )
+
+
+def _turn_committed(turn_id: str, previous_id: str | None) -> Iterator[BaseModel]:
+    item_id = f"item_u{turn_id}"
+    previous = f"item_a{previous_id}" if previous_id else None
+    item = {
+        "type": "message",
+        "object": "realtime.item",
+        "id": item_id,
+        "role": "user",
+        "status": "completed",
+        "content": [{"type": "input_audio"}],
+    }
+    yield _event(wire.InputAudioBufferCommittedEvent, item_id=item_id, previous_item_id=previous)
+    yield _event(wire.ConversationItemAdded, item=item, previous_item_id=previous)
+    yield _event(wire.ConversationItemDone, item=item, previous_item_id=previous)
+
+
+def _speech_started(event: events.TurnStarted) -> BaseModel:
+    return _event(
+        wire.InputAudioBufferSpeechStartedEvent,
+        item_id=f"item_u{event.turn_id}",
+        audio_start_ms=_milliseconds(event.at),
+    )
+
+
+def _speech_stopped(event: events.SpeechStopped) -> BaseModel:
+    return _event(
+        wire.InputAudioBufferSpeechStoppedEvent,
+        item_id=f"item_u{event.turn_id}",
+        audio_end_ms=_milliseconds(event.at),
+    )
+
+
+def _transcribed(event: events.UserTranscribed) -> BaseModel:
+    return _event(
+        wire.ConversationItemInputAudioTranscriptionCompletedEvent,
+        item_id=f"item_u{event.turn_id}",
+        content_index=0,
+        transcript=event.text,
+        usage={"type": "duration", "seconds": event.seconds},
+    )
+
+
+def _truncated(event: events.ReplyTruncated) -> BaseModel:
+    return _event(
+        wire.ConversationItemTruncatedEvent,
+        item_id=f"item_a{event.turn_id}",
+        content_index=0,
+        audio_end_ms=_milliseconds(event.heard),
+    )
+
+
+def _idle(event: events.IdleTimedOut) -> BaseModel:
+    return _event(
+        wire.InputAudioBufferTimeoutTriggered,
+        item_id=f"item_{secrets.token_hex(12)}",
+        audio_start_ms=_milliseconds(event.start),
+        audio_end_ms=_milliseconds(event.end),
+    )
+
+
+def _error(event: events.ErrorOccurred) -> BaseModel:
+    error = event.error
+    return _event(
+        wire.RealtimeErrorEvent,
+        error={
+            "type": error.type,
+            "code": error.code,
+            "message": str(error),
+            "event_id": event.event_id,
+        },
+    )
+
+
+_SIMPLE: dict[type, Callable[[Any], BaseModel]] = {
+    events.TurnStarted: _speech_started,
+    events.SpeechStopped: _speech_stopped,
+    events.AudioCleared: lambda _: _event(wire.InputAudioBufferClearedEvent),
+    events.UserTranscribed: _transcribed,
+    events.ReplyTruncated: _truncated,
+    events.IdleTimedOut: _idle,
+    events.ErrorOccurred: _error,
+}
+
+
+def _event(model: type[_Model], **fields: Any) -> _Model:
+    """An event of this kind, with an id of its own."""
+    (kind,) = model.model_fields["type"].annotation.__args__  # type: ignore[union-attr]
+    return model.model_validate(
+        {"type": kind, "event_id": f"event_{secrets.token_hex(8)}", **fields}
+    )
+
+
+def _output(turn_id: str) -> dict[str, Any]:
+    return {"response_id": f"resp_{turn_id}", "output_index": 0}
+
+
+def _content(turn_id: str) -> dict[str, Any]:
+    return {**_output(turn_id), "item_id": f"item_a{turn_id}", "content_index": 0}
+
+
+def _assistant_item(turn_id: str, status: str, transcript: str | None = None) -> dict[str, Any]:
+    content = [] if transcript is None else [{"type": "output_audio", "transcript": transcript}]
+    return {
+        "type": "message",
+        "object": "realtime.item",
+        "id": f"item_a{turn_id}",
+        "role": "assistant",
+        "status": status,
+        "content": content,
+    }
+
+
+def _response(turn_id: str, status: str, **more: Any) -> dict[str, Any]:
+    return {
+        "object": "realtime.response",
+        "id": f"resp_{turn_id}",
+        "status": status,
+        "output": [],
+        "output_modalities": ["audio"],
+        **more,
+    }
+
+
+def _outcome(event: events.ReplyDone) -> tuple[str, dict[str, Any] | None]:
+    """The response's status and its details."""
+    if event.reason == "completed":
+        return "completed", None
+    if event.error:
+        error = {"type": event.error.type, "code": event.error.code, "message": str(event.error)}
+        return "failed", {"type": "failed", "error": error}
+    return "cancelled", {"type": "cancelled", "reason": event.reason}
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)

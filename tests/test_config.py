@@ -1,0 +1,58 @@
+"""Defaults, the file, the environment, the flags."""
+
+from pathlib import Path
+
+import pytest
+
+from duologue.config import Config, load_config
+from duologue.errors import InvalidSetting
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    assert load_config({}, environ={}) == Config()
+
+
+def test_flags_go_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "d.toml"
+    file.write_text('port = 1\nhost = "h"\nsilence = 1\n[model_options]\nvoice = "en"\n')
+    environ = {"DUOLOGUE_PORT": "2", "DUOLOGUE_HOST": "i", "DUOLOGUE_BARGE_IN": "false"}
+    config = load_config({"port": 3, "model": None}, file, environ)
+    assert (config.port, config.host, config.silence) == (3, "i", 1.0)
+    assert config.barge_in is False
+    assert config.model_options == {"voice": "en"}
+
+
+def test_texts_are_read_as_what_they_stand_for() -> None:
+    environ = {
+        "DUOLOGUE_ALLOW_ORIGIN": "https://a,https://b",
+        "DUOLOGUE_MODEL_OPTIONS": "voice=en,speed=2",
+        "DUOLOGUE_CACHE": "/somewhere",
+    }
+    config = load_config({}, environ=environ)
+    assert config.allow_origin == ("https://a", "https://b")
+    assert config.model_options == {"voice": "en", "speed": "2"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"prot": 1}, "no setting 'prot'; did you mean port"),
+        ({"zzz": 1}, "known are model, "),
+        ({"port": "many"}, "port is 'many': input should be a valid integer"),
+        ({"port": 70_000}, "port goes from 0 to 65535, not 70000"),
+        ({"silence": "0"}, "silence goes from 0.1 to 10, not 0"),
+        ({"log_level": "loud"}, "log_level is 'loud'"),
+        ({"barge_in": "perhaps"}, "barge_in is 'perhaps'"),
+    ],
+)
+def test_what_is_wrong_gets_a_sentence(flags: dict[str, object], sentence: str) -> None:
+    with pytest.raises(InvalidSetting, match=sentence):
+        load_config(flags, environ={})
+
+
+def test_a_file_that_cannot_be_read_gets_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting, match="cannot be read"):
+        load_config({}, tmp_path / "none.toml", {})
+    (tmp_path / "bad.toml").write_text("port =")
+    with pytest.raises(InvalidSetting, match="not valid TOML"):
+        load_config({}, tmp_path / "bad.toml", {})

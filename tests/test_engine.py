@@ -1,0 +1,183 @@
+"""Many replies from one network, on a fake network."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from duologue.audio import INPUT_RATE, silence
+from duologue.engine import Engine
+from duologue.errors import ModelFailed
+from duologue.model import Capabilities, Prompt, ReplyChunk
+
+
+class CountingNetwork:
+    """Counts aloud to the number in the prompt's instructions; knows who is in which slot.
+
+    Raises where it is misused, so that a test of the engine fails by the replies it gets.
+    """
+
+    capabilities = Capabilities(history=False, instructions=True, transcribes=False, note="Counts.")
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.left: dict[int, list[int]] = {}
+        self.largest_batch = 0
+        self.threads: set[int] = set()
+        self.may_step = threading.Event()
+        self.may_step.set()
+
+    def admit(self, slot: int, prompt: Prompt) -> None:
+        self.threads.add(threading.get_ident())
+        assert slot not in self.left
+        assert 0 <= slot < self.slots
+        self.left[slot] = []
+        if prompt.instructions == "refuse":
+            raise ValueError("refused")
+        self.left[slot] = [-1] if prompt.instructions == "break" else [*range(int(prompt.instructions))]
+
+    def step(self, slots: Sequence[int]) -> Sequence[ReplyChunk | None]:
+        self.may_step.wait()
+        self.largest_batch = max(self.largest_batch, len(slots))
+        assert set(slots) == set(self.left)
+        if any(self.left[slot] == [-1] for slot in slots):
+            raise RuntimeError("broken")
+        return [
+            ReplyChunk(text=str(self.left[slot].pop(0))) if self.left[slot] else None
+            for slot in slots
+        ]
+
+    def evict(self, slot: int) -> None:
+        del self.left[slot]
+
+
+def prompt(instructions: str) -> Prompt:
+    return Prompt(silence(1, INPUT_RATE), instructions=instructions)
+
+
+async def hear(engine: Engine, instructions: str) -> str:
+    async with aclosing(engine.reply(prompt(instructions))) as chunks:
+        return "".join([chunk.text async for chunk in chunks])
+
+
+@asynccontextmanager
+async def running(slots: int) -> AsyncIterator[tuple[Engine, CountingNetwork]]:
+    network = CountingNetwork(slots)
+    engine = Engine(network)
+    await engine.start()
+    try:
+        yield engine, network
+    finally:
+        network.may_step.set()
+        await engine.close()
+    assert len(network.threads) <= 1
+
+
+async def test_a_reply_comes_in_order_and_ends() -> None:
+    async with running(1) as (engine, _):
+        assert await hear(engine, "5") == "01234"
+
+
+async def test_replies_share_the_steps() -> None:
+    async with running(4) as (engine, network):
+        network.may_step.clear()
+        replies = [asyncio.create_task(hear(engine, "9")) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        network.may_step.set()
+        assert await asyncio.gather(*replies) == ["012345678"] * 4
+        assert network.largest_batch == 4
+
+
+async def test_who_finds_no_slot_waits_for_one() -> None:
+    async with running(2) as (engine, network):
+        replies = await asyncio.gather(*(hear(engine, str(n)) for n in range(8)))
+        assert replies == ["".join(map(str, range(n))) for n in range(8)]
+        assert network.largest_batch <= 2
+        assert engine.free_slots == 2
+
+
+async def test_an_abandoned_reply_frees_its_slot_within_a_step() -> None:
+    async with running(1) as (engine, network):
+        async with aclosing(engine.reply(prompt("1000000"))) as chunks:
+            await anext(chunks)
+        assert await asyncio.wait_for(hear(engine, "2"), 1) == "01"
+        assert network.left == {}
+
+
+async def test_a_reply_that_is_abandoned_while_it_waits_is_never_begun() -> None:
+    async with running(1) as (engine, network):
+        network.may_step.clear()
+        first = asyncio.create_task(hear(engine, "1"))
+        second = asyncio.create_task(hear(engine, "refuse"))
+        await asyncio.sleep(0.05)
+        second.cancel()
+        await asyncio.wait([second])
+        network.may_step.set()
+        assert await first == "0"
+
+
+async def test_a_failure_to_begin_ends_that_reply_only() -> None:
+    async with running(2) as (engine, _):
+        results = await asyncio.gather(
+            hear(engine, "3"), hear(engine, "refuse"), return_exceptions=True
+        )
+        assert results[0] == "012"
+        assert isinstance(results[1], ModelFailed)
+        assert "refused" in str(results[1])
+
+
+async def test_a_failure_in_a_step_ends_the_replies_in_it_and_never_the_thread() -> None:
+    async with running(2) as (engine, network):
+        with pytest.raises(ModelFailed, match="broken"):
+            await hear(engine, "break")
+        assert await hear(engine, "3") == "012"
+        assert network.left == {}
+
+
+async def test_closing_ends_what_is_under_way_with_an_error() -> None:
+    network = CountingNetwork(1)
+    engine = Engine(network)
+    await engine.start()
+    under_way = asyncio.create_task(hear(engine, "100000000"))
+    waiting = asyncio.create_task(hear(engine, "1"))
+    await asyncio.sleep(0.05)
+    await engine.close()
+    for task in (under_way, waiting):
+        with pytest.raises(ModelFailed, match="closed"):
+            await task
+    with pytest.raises(ModelFailed):
+        await hear(engine, "1")
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(1, 4),
+    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 14)), min_size=1, max_size=12),
+)
+def test_joining_and_leaving_at_random_changes_nobody_elses_reply(
+    slots: int, replies: list[tuple[int, int]]
+) -> None:
+    async def one(engine: Engine, length: int, patience: int) -> str:
+        heard = ""
+        async with aclosing(engine.reply(prompt(str(length)))) as chunks:
+            async for chunk in chunks:
+                heard += chunk.text
+                patience -= 1
+                if patience < 0:
+                    break
+        return heard
+
+    async def run() -> None:
+        async with running(slots) as (engine, network):
+            heard = await asyncio.gather(*(one(engine, *reply) for reply in replies))
+            for text, (length, patience) in zip(heard, replies, strict=True):
+                assert text == "".join(map(str, range(min(length, patience + 1))))
+            while engine.free_slots < slots:
+                await asyncio.sleep(0.001)
+        assert network.left == {}
+
+    asyncio.run(run())
