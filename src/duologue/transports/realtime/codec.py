@@ -64,16 +64,16 @@ def _parse(message: str | bytes) -> dict[str, Any]:
         raise InvalidEvent(f"an event is a JSON object, and this is no JSON: {error}") from error
     if not isinstance(fields, dict):
         raise InvalidEvent(f"an event is a JSON object, not a JSON {type(fields).__name__}")
-    if fields.get("type") not in _CLIENT_EVENTS:
-        known = ", ".join(_CLIENT_EVENTS)
-        raise InvalidEvent(
-            f"the event type {fields.get('type')!r} is not known here; known are {known}"
-        )
     return fields
 
 
 def _decode(fields: dict[str, Any], settings: Settings) -> ClientEvent:
-    kind = fields["type"]
+    kind = fields.get("type")
+    if not isinstance(kind, str) or kind not in _CLIENT_EVENTS:
+        known = ", ".join(_CLIENT_EVENTS)
+        raise InvalidEvent(
+            f"the event type {fields.get('type')!r} is not known here; known are {known}"
+        )
     if kind == "session.update":
         return events.SettingsChanged(_merge(settings, fields.get("session")))
     match _validate(_CLIENT_EVENTS[kind], fields, kind):

@@ -1,0 +1,50 @@
+"""The language model's process: llama.cpp's HTTP server, for this machine and who knows the key only.
+
+Argument: the file of the weights. Out: the server's address, one JSON string, once it can be used.
+"""
+
+import os
+import sys
+
+import xllamacpp
+
+from duologue.models.cascade import child
+
+KEY = "DUOLOGUE_LANGUAGE_KEY"
+"""The environment variable with the key that requests must bring."""
+
+SLOTS = 4
+"""How many answers are written at once."""
+
+SLOT_TOKENS = 2048
+"""How long a conversation with its answer can be."""
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    child.behave()
+    settings = xllamacpp.CommonParams()
+    settings.model.path = sys.argv[1]
+    settings.n_parallel = SLOTS
+    settings.n_ctx = SLOTS * SLOT_TOKENS
+    settings.cpuparams.n_threads = 1  # two stall each other when the machine is busy
+    settings.cpuparams_batch.n_threads = 1
+    # 32 tokens take 0.25 s to read: as long as others wait, and as an abandoned prompt goes on.
+    settings.n_batch = settings.n_ubatch = 32
+    settings.cache_ram_mib = 128  # of earlier conversations; its default is 8 GB
+    settings.fit_params = False
+    settings.n_gpu_layers = 0
+    settings.warmup = True
+    settings.verbosity = 0
+    settings.hostnames = ["127.0.0.1"]
+    settings.port = 0
+    settings.api_keys = [os.environ[KEY]]
+    settings.cors_origins = ""
+    settings.ui = settings.endpoint_slots = settings.endpoint_props = False
+    server = xllamacpp.Server(settings)
+    child.tell(server.listening_address)
+    sys.stdin.buffer.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What many tests need: a server that really serves, and real speech."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from duologue.audio import INPUT_RATE, AudioChunk, read_audio
+from duologue.config import Config, load_config
+from duologue.model import SpeechModel, load_model
+from duologue.server import Uvicorn, running
+from duologue.testing import LoudnessVad
+from duologue.turn import Vad
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+Serve = Callable[..., Uvicorn]
+
+
+@contextmanager
+def serving(
+    config: Config, model: SpeechModel | None = None, vad: Callable[[], Vad] = LoudnessVad
+) -> Iterator[Uvicorn]:
+    """A server on a free port, in a thread with a loop of its own."""
+    started: list[Uvicorn] = []
+    ready = threading.Event()
+
+    async def run() -> None:
+        async with running(config, model or load_model(config.model), vad) as server:
+            started.append(server)
+            ready.set()
+            await server.run_until_stopped()
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    try:
+        assert ready.wait(60)
+        yield started[0]
+    finally:
+        if started:
+            started[0].should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Call it to start a server without a page: `serve(model, sessions=2)`."""
+    open_servers = []
+
+    def start(model: SpeechModel | None = None, **flags: object) -> Uvicorn:
+        config = load_config({"model": "echo", "port": 0, "page": False, **flags}, environ={})
+        server = serving(config, model)
+        open_servers.append(server)
+        return server.__enter__()
+
+    yield start
+    for server in open_servers:
+        server.__exit__(None, None, None)
+
+
+@pytest.fixture(params=range(1, 6))
+def question(request: pytest.FixtureRequest) -> AudioChunk:
+    """A recorded question, at `INPUT_RATE`."""
+    path = SHARED / f"audio/question{request.param}.wav"
+    if not path.is_file():
+        pytest.skip(f"the recordings in {SHARED.name}/audio are not here")
+    return read_audio(path).at(INPUT_RATE)

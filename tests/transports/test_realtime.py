@@ -1,0 +1,415 @@
+"""The Realtime API: as text, and over a real WebSocket with the official client."""
+
+import asyncio
+import base64
+import json
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai import AsyncOpenAI
+from openai.resources.realtime.realtime import AsyncRealtimeConnection
+from openai.types.realtime import RealtimeServerEvent
+from pydantic import TypeAdapter
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from conftest import Serve
+from duologue import events
+from duologue.audio import REPLY_RATE, AudioChunk, silence
+from duologue.errors import ModelFailed
+from duologue.events import ClientErred, Settings, SettingsChanged
+from duologue.model import ReplyChunk
+from duologue.server import Uvicorn
+from duologue.testing import ScriptedModel, say, tone
+from duologue.transports.realtime.codec import Encoder, decode
+
+
+def message(kind: str, **fields: Any) -> str:
+    return json.dumps({"type": kind, **fields})
+
+
+def append(chunk: AudioChunk) -> str:
+    return message("input_audio_buffer.append", audio=base64.b64encode(chunk.pcm16()).decode())
+
+
+def update(**turn_detection: Any) -> str:
+    detection = {"type": "server_vad", **turn_detection}
+    session = {"type": "realtime", "audio": {"input": {"turn_detection": detection}}}
+    return message("session.update", session=session)
+
+
+# As text.
+
+
+def test_settings_are_merged_field_by_field() -> None:
+    before = Settings(threshold=0.7, instructions="Be brief.")
+    event = decode(update(silence_duration_ms=800, idle_timeout_ms=6000), before)
+    assert event == SettingsChanged(
+        Settings(threshold=0.7, instructions="Be brief.", silence=0.8, idle_timeout=6.0)
+    )
+
+
+def test_no_turn_detection_is_push_to_talk() -> None:
+    session = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+    event = decode(message("session.update", session=session), Settings())
+    assert event == SettingsChanged(Settings(turn_detection=False))
+
+
+def test_what_means_nothing_here_is_ignored() -> None:
+    session = {
+        "type": "realtime",
+        "tracing": "auto",
+        "tools": [],
+        "wonder": 7,
+        "audio": {
+            "input": {"turn_detection": {"type": "semantic_vad", "eagerness": "low"}},
+            "output": {"voice": "ash", "speed": 1.5},
+        },
+    }
+    assert decode(message("session.update", session=session), Settings()) == SettingsChanged(
+        Settings()
+    )
+
+
+BAD = [
+    ("", "no JSON"),
+    ("{", "no JSON"),
+    ("[" * 100_000, "no JSON"),
+    ("[]", "not a JSON list"),
+    ("{}", "event type None is not known"),
+    (message("make.coffee"), "'make.coffee' is not known here; known are session.update"),
+    (message("input_audio_buffer.append"), "audio: Field required"),
+    (message("input_audio_buffer.append", audio=7), "audio: Input should be a valid string"),
+    (message("input_audio_buffer.append", audio="!!!"), "must be base64"),
+    (message("input_audio_buffer.append", audio=""), "audio is empty"),
+    (message("input_audio_buffer.append", audio="QUJD"), "3 bytes"),
+    (update(threshold="high"), "audio.input.turn_detection.threshold"),
+    (update(threshold=2), "threshold goes from 0 to 1, not 2"),
+    (update(silence_duration_ms=-5), "silence_duration_ms goes from 100 to 10000, not -5"),
+    (message("session.update"), "session.update"),
+    (message("session.update", session={"type": "transcription"}), "session.update"),
+    (
+        message(
+            "session.update",
+            session={"type": "realtime", "audio": {"input": {"format": {"type": "audio/pcmu"}}}},
+        ),
+        "audio/pcm at 24000 Hz here, not as audio/pcmu",
+    ),
+    (
+        message("conversation.item.truncate", item_id="item_u1", content_index=0, audio_end_ms=1),
+        "only an assistant's item",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), BAD)
+def test_what_is_no_event_gets_one_sentence(text: str, sentence: str) -> None:
+    event = decode(text, Settings())
+    assert isinstance(event, ClientErred)
+    assert sentence in str(event.error)
+    assert "\n" not in str(event.error)
+
+
+def test_an_error_names_the_event_that_it_is_about() -> None:
+    event = decode(message("make.coffee", event_id="evt_7"), Settings())
+    assert isinstance(event, ClientErred)
+    assert event.event_id == "evt_7"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+kinds = st.sampled_from(
+    [
+        "session.update",
+        "input_audio_buffer.append",
+        "input_audio_buffer.commit",
+        "conversation.item.truncate",
+        "response.create",
+    ]
+)
+
+
+@given(
+    st.text()
+    | json_values.map(json.dumps)
+    | st.builds(
+        lambda kind, rest: json.dumps({**rest, "type": kind}),
+        kinds,
+        st.dictionaries(
+            st.sampled_from(["audio", "session", "item_id", "audio_end_ms", "response"]), json_values
+        ),
+    )
+)
+def test_nothing_a_client_sends_breaks_the_decoder(text: str) -> None:
+    decode(text, Settings())
+
+
+ONE_TURN: list[events.ServerEvent] = [
+    events.SessionStarted("sess_1", Settings(idle_timeout=5)),
+    events.SettingsApplied(Settings(turn_detection=False)),
+    events.TurnStarted("t1", 0.5),
+    events.SpeechStopped("t1", 1.5),
+    events.TurnCommitted("t1", "t0"),
+    events.ReplyStarted("t1"),
+    events.UserTranscribed("t1", "hello", 1.0),
+    events.ReplyDelta("t1", tone(0.1, REPLY_RATE), "Hi "),
+    events.ReplyDelta("t1", tone(0.1, REPLY_RATE), "there."),
+    events.ReplyDone("t1", "Hi there.", "completed"),
+    events.ReplyTruncated("t1", 0.1),
+    events.ReplyStarted("t2"),
+    events.ReplyDone("t2", "", "turn_detected"),
+    events.ReplyStarted("t3"),
+    events.ReplyDelta("t3", tone(0.1, REPLY_RATE), "Oh"),
+    events.ReplyDone("t3", "Oh", "failed", ModelFailed("it broke")),
+    events.IdleTimedOut(3, 8),
+    events.AudioCleared(),
+    events.ErrorOccurred(ModelFailed("it broke"), "evt_1"),
+]
+
+
+def encode(*told: events.ServerEvent) -> list[dict[str, Any]]:
+    encoder = Encoder("echo")
+    return [json.loads(text) for event in told for text in encoder.encode(event)]
+
+
+def test_every_message_is_what_the_official_package_takes_it_for() -> None:
+    adapter: TypeAdapter[RealtimeServerEvent] = TypeAdapter(RealtimeServerEvent)
+    for fields in encode(*ONE_TURN):
+        parsed = adapter.validate_json(json.dumps(fields), strict=True)
+        assert type(parsed).model_fields["type"].annotation.__args__[0] == fields["type"]  # type: ignore[union-attr]
+        assert fields["event_id"].startswith("event_")
+
+
+def test_every_kind_of_event_has_messages() -> None:
+    assert {type(event) for event in ONE_TURN} == set(events.ServerEvent.__args__)
+
+
+ORDER = """input_audio_buffer.speech_started input_audio_buffer.speech_stopped
+input_audio_buffer.committed conversation.item.added conversation.item.done response.created
+response.output_item.added conversation.item.added response.content_part.added
+response.output_audio_transcript.delta response.output_audio.delta
+response.output_audio_transcript.delta response.output_audio.delta response.output_audio.done
+response.output_audio_transcript.done response.content_part.done response.output_item.done
+conversation.item.done response.done""".split()
+
+
+def test_a_turn_has_the_documented_order() -> None:
+    kinds = [fields["type"] for fields in encode(*ONE_TURN[2:10])]
+    kinds.remove("conversation.item.input_audio_transcription.completed")
+    assert kinds == ORDER
+
+
+def test_a_reply_stopped_before_its_first_sound_has_no_item() -> None:
+    told = encode(events.ReplyStarted("t2"), events.ReplyDone("t2", "", "turn_detected"))
+    assert [fields["type"] for fields in told] == ["response.created", "response.done"]
+    assert told[1]["response"]["status_details"]["reason"] == "turn_detected"
+
+
+# Over a real line, with the official client.
+
+
+@asynccontextmanager
+async def client(server: Uvicorn) -> AsyncIterator[AsyncRealtimeConnection]:
+    line = server.url.replace("http", "ws") + "/v1"
+    openai = AsyncOpenAI(api_key="none", websocket_base_url=line)
+    async with openai, asyncio.timeout(20), openai.realtime.connect(model="any") as connection:
+        yield connection
+
+
+async def speak(connection: AsyncRealtimeConnection, *sounds: AudioChunk) -> None:
+    for sound in sounds:
+        audio = base64.b64encode(sound.pcm16()).decode()
+        await connection.input_audio_buffer.append(audio=audio)
+
+
+async def until(connection: AsyncRealtimeConnection, kind: str) -> list[Any]:
+    seen: list[Any] = []
+    async for event in connection:
+        seen.append(event)
+        if event.type == kind:
+            return seen
+    raise AssertionError(f"the line closed before {kind}")
+
+
+async def test_the_official_client_has_a_conversation(serve: Serve) -> None:
+    async with client(serve()) as connection:
+        await until(connection, "session.created")
+        for _ in range(2):
+            await speak(connection, tone(1, 24_000), silence(0.7, 24_000))
+            seen = await until(connection, "response.done")
+            assert seen[-1].response.status == "completed"
+            sound = b"".join(
+                base64.b64decode(e.delta) for e in seen if e.type == "response.output_audio.delta"
+            )
+            assert len(sound) / 2 / REPLY_RATE == pytest.approx(1.0, abs=0.05)
+
+
+async def test_barge_in_cancels_the_response_before_speech_is_told(serve: Serve) -> None:
+    gate = asyncio.Semaphore(1)
+    model = ScriptedModel([say("One."), say("Two.")], gate=gate)
+    async with client(serve(model)) as connection:
+        await speak(connection, tone(1, 24_000), silence(0.7, 24_000))
+        await until(connection, "response.output_audio.delta")
+        await speak(connection, tone(0.4, 24_000))
+        seen = await until(connection, "input_audio_buffer.speech_started")
+        done = next(event for event in seen if event.type == "response.done")
+        assert done.response.status == "cancelled"
+        assert done.response.status_details.reason == "turn_detected"
+
+
+async def test_a_truncated_reply_is_cut_in_the_history_of_the_model(serve: Serve) -> None:
+    model = ScriptedModel([ReplyChunk(user_text="hello"), say("One two three four.", 2.0)])
+    async with client(serve(model)) as connection:
+        await speak(connection, tone(1, 24_000), silence(0.7, 24_000))
+        seen = await until(connection, "response.done")
+        item = next(e.item_id for e in seen if e.type == "response.output_audio.delta")
+        await connection.conversation.item.truncate(
+            item_id=item, content_index=0, audio_end_ms=1000
+        )
+        await until(connection, "conversation.item.truncated")
+        await speak(connection, tone(1, 24_000), silence(0.7, 24_000))
+        await until(connection, "response.done")
+        assert model.prompts[1].turns[0].reply_text == "One two"
+
+
+@asynccontextmanager
+async def line(server: Uvicorn, **options: Any) -> AsyncIterator[ClientConnection]:
+    url = server.url.replace("http", "ws") + "/v1/realtime"
+    async with asyncio.timeout(20), connect(url, max_size=None, **options) as socket:
+        await socket.recv()  # session.created
+        yield socket
+
+
+async def hear(socket: ClientConnection, kind: str) -> dict[str, Any]:
+    while True:
+        fields: dict[str, Any] = json.loads(await socket.recv())
+        if fields["type"] == kind:
+            return fields
+
+
+@pytest.mark.parametrize("bad", [text for text, _ in BAD[:10]] + [b"\x00\x01"])
+async def test_a_bad_message_harms_neither_its_session_nor_another(
+    serve: Serve, bad: str | bytes
+) -> None:
+    server = serve()
+    async with line(server) as good, line(server) as evil:
+        await evil.send(bad)
+        assert (await hear(evil, "error"))["error"]["type"] == "invalid_request_error"
+        for socket in (good, evil):
+            await socket.send(append(tone(1, 24_000)))
+            await socket.send(append(silence(0.7, 24_000)))
+            await hear(socket, "response.done")
+
+
+async def test_a_message_that_is_too_big_is_refused_and_a_huge_one_ends_the_line(
+    serve: Serve,
+) -> None:
+    server = serve(message_bytes=100_000)
+    async with line(server) as socket:
+        await socket.send(append(silence(2, 24_000)))
+        assert (await hear(socket, "error"))["error"]["code"] == "message_too_big"
+        await socket.send("x" * 300_000)
+        with pytest.raises(ConnectionClosed) as closed:
+            await hear(socket, "never")
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
+
+
+async def test_five_minutes_in_one_message_are_taken_as_they_are(serve: Serve) -> None:
+    async with line(serve(message_bytes=30_000_000)) as socket:
+        await socket.send(append(tone(300, 24_000)))
+        stopped = await hear(socket, "input_audio_buffer.speech_stopped")
+        assert stopped["audio_end_ms"] == pytest.approx(30_000, abs=100)
+        assert (await hear(socket, "response.done"))["response"]["status"] == "completed"
+
+
+async def test_one_more_than_the_server_takes_is_told_so(serve: Serve) -> None:
+    server = serve(sessions=1)
+    async with line(server), connect(server.url.replace("http", "ws") + "/v1/realtime") as second:
+        fields = json.loads(await second.recv())
+        assert (fields["type"], fields["error"]["code"]) == ("error", "too_many_sessions")
+        with pytest.raises(ConnectionClosed):
+            await second.recv()
+        assert second.close_code == 1013
+    async with line(server):
+        pass
+
+
+async def test_a_page_of_another_origin_is_refused_unless_it_is_allowed(serve: Serve) -> None:
+    server = serve(allow_origin=("https://friend.example",))
+    with pytest.raises(InvalidStatus) as refused:
+        async with line(server, origin="https://evil.example"):
+            pass
+    assert refused.value.response.status_code == 403
+    async with line(server, origin="https://friend.example"):
+        pass
+    async with line(server, origin=server.url):
+        pass
+
+
+async def test_the_realtime_subprotocol_is_taken_where_it_is_offered(serve: Serve) -> None:
+    async with line(serve(), subprotocols=["realtime", "openai-insecure-api-key.x"]) as socket:
+        assert socket.subprotocol == "realtime"
+
+
+async def test_a_session_ends_with_its_time(serve: Serve) -> None:
+    async with line(serve(session_length=1)) as socket:
+        assert (await hear(socket, "error"))["error"]["code"] == "session_expired"
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+
+
+async def test_a_client_that_vanishes_in_mid_reply_frees_its_place(serve: Serve) -> None:
+    model = ScriptedModel([say("One."), say("Two.")], gate=asyncio.Semaphore(1))
+    server = serve(model, sessions=1)
+    async with line(server) as socket:
+        await socket.send(append(tone(1, 24_000)))
+        await socket.send(append(silence(0.7, 24_000)))
+        await hear(socket, "response.output_audio.delta")
+        socket.transport.abort()
+    for _ in range(100):
+        if model.abandoned:
+            break
+        await asyncio.sleep(0.02)
+    assert model.abandoned == 1
+    async with line(server):
+        pass
+
+
+async def test_a_client_that_stops_reading_is_let_go_and_others_are_not_held_up(
+    serve: Serve,
+) -> None:
+    model = ScriptedModel([say("La.", 10.0)] * 60)
+    server = serve(model)
+    async with line(server, max_queue=1, close_timeout=1) as slow, line(server) as other:
+        await slow.send(append(tone(1, 24_000)))
+        await slow.send(append(silence(0.7, 24_000)))
+        for _ in range(250):
+            health = await asyncio.to_thread(urllib.request.urlopen, server.url + "/health")
+            with health:
+                if json.load(health)["sessions"] == 1:
+                    break
+            await asyncio.sleep(0.02)
+        else:
+            pytest.fail("the slow client was never let go")
+        await other.send(message("make.coffee"))
+        await hear(other, "error")
+
+
+async def test_shutting_down_lets_a_reply_end(serve: Serve) -> None:
+    server = serve()
+    async with line(server) as socket:
+        await socket.send(append(tone(1, 24_000)))
+        await socket.send(append(silence(0.7, 24_000)))
+        await hear(socket, "response.created")
+        server.should_exit = True
+        assert (await hear(socket, "response.done"))["response"]["status"] == "completed"
+        assert (await hear(socket, "error"))["error"]["code"] == "server_shutting_down"
