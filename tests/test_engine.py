@@ -38,7 +38,9 @@ class CountingNetwork:
         self.left[slot] = []
         if prompt.instructions == "refuse":
             raise ValueError("refused")
-        self.left[slot] = [-1] if prompt.instructions == "break" else [*range(int(prompt.instructions))]
+        self.left[slot] = (
+            [-1] if prompt.instructions == "break" else [*range(int(prompt.instructions))]
+        )
 
     def step(self, slots: Sequence[int]) -> Sequence[ReplyChunk | None]:
         self.may_step.wait()

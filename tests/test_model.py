@@ -55,11 +55,16 @@ def test_a_reply_nobody_heard_is_empty() -> None:
     assert (cut.reply_text, cut.reply_audio.duration, cut.status) == ("", 0, "interrupted")
 
 
-@given(st.lists(st.tuples(st.sampled_from(["a b ", "c ", "d e f "]), st.floats(0.1, 3))), st.floats(0, 9))
+@given(
+    st.lists(st.tuples(st.sampled_from(["a b ", "c ", "d e f "]), st.floats(0.1, 3))),
+    st.floats(0, 9),
+)
 def test_what_is_left_was_heard_and_is_a_beginning(
     chunks: list[tuple[str, float]], heard: float
 ) -> None:
     whole, cut = turn(*chunks), turn(*chunks)
     cut.truncate(heard)
-    assert cut.reply_audio.duration == pytest.approx(min(heard, whole.reply_audio.duration), abs=1e-3)
+    assert cut.reply_audio.duration == pytest.approx(
+        min(heard, whole.reply_audio.duration), abs=1e-3
+    )
     assert whole.reply_text.startswith(cut.reply_text)

@@ -20,7 +20,8 @@ from duologue.testing import LoudnessVad, ScriptedModel, say, tone
 
 
 def get(url: str, **headers: str) -> HTTPResponse:
-    response = urllib.request.urlopen(urllib.request.Request(url, headers=headers))
+    request = urllib.request.Request(url, headers=headers)
+    response = urllib.request.urlopen(request)
     assert isinstance(response, HTTPResponse)
     return response
 

@@ -18,7 +18,9 @@ def quiet(seconds: float) -> AudioChunk:
     return silence(seconds, INPUT_RATE)
 
 
-def listen(*sounds: AudioChunk, settings: Settings = Settings(), step: int = 640) -> list[DetectorEvent]:
+def listen(
+    *sounds: AudioChunk, settings: Settings = Settings(), step: int = 640
+) -> list[DetectorEvent]:
     """What is detected when these sounds come one after the other, 40 ms a chunk."""
     detector = TurnDetector(LoudnessVad(), settings)
     samples = concatenate(sounds, INPUT_RATE).samples

@@ -43,7 +43,7 @@ class AudioChunk:
         """The same sound at `rate` hertz. For a whole sound; a stream takes a `Resampler`."""
         if rate == self.rate or not len(self.samples):
             return AudioChunk(self.samples, rate)
-        return AudioChunk(np.asarray(soxr.resample(self.samples, self.rate, rate), np.float32), rate)
+        return AudioChunk(soxr.resample(self.samples, self.rate, rate).astype(np.float32), rate)
 
     def between(self, start: float, end: float) -> "AudioChunk":
         """The part from `start` to `end` seconds, without a copy."""

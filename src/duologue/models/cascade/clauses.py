@@ -79,6 +79,4 @@ def speakable(clause: str) -> str:
 
 def _is_picture(letter: str) -> bool:
     # U+FE0F asks for a coloured picture; the degree sign is a "symbol" that has a name in speech.
-    return letter == "\ufe0f" or (
-        letter != "°" and unicodedata.category(letter) in _UNSPEAKABLE
-    )
+    return letter == "\ufe0f" or (letter != "°" and unicodedata.category(letter) in _UNSPEAKABLE)

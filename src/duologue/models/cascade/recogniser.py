@@ -53,18 +53,19 @@ class Recogniser:
             ModelFailed: the recogniser broke down; a new one starts.
         """
         child = await self._free.get()
-        words: object = None
+        answered = False
         try:
             if child is None:
                 child = await self._start_child()
             child.send(len(pcm).to_bytes(4, "little") + pcm)
             words = await child.answer()
+            answered = True
         finally:
-            if isinstance(words, str):
+            if answered:
                 self._free.put_nowait(child)
             else:
                 self._in_background(self._repair(child))
-        return written(words)
+        return written(str(words))
 
     async def close(self) -> None:
         """End the processes."""
@@ -81,15 +82,11 @@ class Recogniser:
 
     async def _repair(self, child: Child | None) -> None:
         """Make a place free again whose utterance was abandoned, or whose process broke down."""
-        try:
-            if child:
-                async with asyncio.timeout(_PATIENCE):
-                    await child.answer()
-        except (TimeoutError, ModelFailed):
-            assert child  # noqa: S101  (for mypy)
+        if child and not await _finishes(child):
             await child.close()
             self._children.discard(child)
             child = None
+        if child is None:
             try:
                 child = await self._start_child()
             except DuologueError as error:
@@ -109,3 +106,13 @@ def written(words: str) -> str:
         return ""
     mark = "?" if _QUESTION.match(text) else "."
     return text[0].upper() + text[1:] + mark
+
+
+async def _finishes(child: Child) -> bool:
+    """Whether a process comes to the end of an utterance that nobody wants any more."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await child.answer()
+    except (TimeoutError, ModelFailed):
+        return False
+    return True

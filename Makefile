@@ -1,0 +1,47 @@
+# make run: talk. make test: everything. make bench: the README's figures.
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name) 2>/dev/null)))
+
+.PHONY: run test bench lint check chromium clean
+
+run: .venv/run.done
+	@$(BIN)/duologue pull && exec $(BIN)/duologue serve $(ARGS)
+
+test: .venv/dev.done chromium lint check
+
+lint: .venv/dev.done
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
+
+check: .venv/dev.done
+	@$(BIN)/duologue pull && $(BIN)/python -m pytest
+
+bench: .venv/dev.done chromium
+	@$(BIN)/duologue pull && $(BIN)/python -m bench
+
+chromium:
+	@if [ -z "$(CHROMIUM)" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing Chromium for the browser tests"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	  else \
+	    echo "the browser tests are skipped: install Chromium (apt install chromium) to run them"; \
+	  fi; \
+	fi
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Duologue needs Python 3.11 or newer; name one: make run PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv >/dev/null 2>&1 \
+	  || { rm -rf .venv; echo "Python cannot make a virtual environment; install python3-venv (apt install python3-venv)" >&2; exit 1; }
+
+.venv/run.done .venv/dev.done: .venv/%.done: .venv/bin/python pyproject.toml
+	@echo "installing Duologue and what it needs into .venv (once, about a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(if $(filter dev,$*),dev,all)]' \
+	  2>.venv/install.log \
+	  || { tail -n 3 .venv/install.log >&2; echo "pip could not install it: check that the package registry can be reached, then run make again" >&2; exit 1; }
+	@touch $@
+
+clean:
+	rm -rf .venv

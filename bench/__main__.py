@@ -1,0 +1,8 @@
+"""All the figures of the README, one after the other: `make bench`."""
+
+from bench import cascade, load, page
+
+if __name__ == "__main__":
+    load.main()
+    page.main()
+    cascade.main()

@@ -1,0 +1,96 @@
+"""The line under load: `python -m bench.load`. Echo, callers from another process, in real time."""
+
+import gc
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from bench.server import Server
+from duologue.audio import INPUT_RATE, AudioChunk, read_audio
+from duologue.events import Settings
+from duologue.turn import WINDOW, TurnDetector
+from duologue.vad import Silero
+
+RECORDINGS = sorted((Path(__file__).parents[2] / "shared/audio").glob("question*.wav"))
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    return float(np.percentile(values, percent)) if len(values) else float("nan")
+
+
+def callers(server: Server, count: int, turns: int) -> list[dict[str, object]]:
+    """What `count` callers measured who spoke at the same time."""
+    url = server.url.replace("http", "ws") + "/v1/realtime"
+    command = [sys.executable, "-m", "bench.callers", url, str(count), str(turns)]
+    run = subprocess.run([*command, *map(str, RECORDINGS)], stdout=subprocess.PIPE, check=True)
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def lateness(replies: list[dict[str, object]]) -> list[float]:
+    return [late for reply in replies for late in reply["late"]]  # type: ignore[attr-defined]
+
+
+def line(count: int, turns: int) -> None:
+    """`count` echo conversations at once."""
+    with Server("--model", "echo", "--no-page", "--sessions", str(count)) as server:
+        process = psutil.Process(server.pid)
+        process.cpu_percent()
+        replies = callers(server, count, turns)
+        cpu = process.cpu_percent()
+    first = [reply["first"] for reply in replies if "first" in reply]
+    late = lateness(replies)
+    print(
+        f"{count:2d} sessions: {len(first)} of {count * turns} replies; last word -> first sound "
+        f"p50 {percentile(first, 50) * 1000:.0f} ms, p95 {percentile(first, 95) * 1000:.0f} ms; "  # type: ignore[arg-type]
+        f"chunks late p95 {percentile(late, 95) * 1000:.0f} ms, worst {max(late) * 1000:.0f} ms; "
+        f"server {cpu:.0f} % of a core"
+    )
+
+
+def vad() -> None:
+    """What listening costs, at the start and after ten minutes."""
+    sound = np.concatenate([read_audio(path).at(INPUT_RATE).samples for path in RECORDINGS])
+    windows = len(sound) // WINDOW
+    detector = TurnDetector(Silero().stream(), Settings())
+
+    def listen(seconds: float) -> float:
+        """CPU seconds a second of audio."""
+        start = time.thread_time()
+        done = 0
+        while done * WINDOW < seconds * INPUT_RATE:
+            at = done % windows * WINDOW
+            list(detector.push(AudioChunk(sound[at : at + WINDOW], INPUT_RATE)))
+            done += 1
+        return (time.thread_time() - start) / seconds
+
+    listen(2)
+    early = listen(10)
+    gc.collect()
+    memory = psutil.Process().memory_info().rss
+    listen(580)
+    late = listen(10)
+    gc.collect()
+    growth = (psutil.Process().memory_info().rss - memory) / 2**20
+    print(
+        f"listening: {early * 100:.2f} % of a core a session, after 10 minutes {late * 100:.2f} %; "
+        f"memory {growth:+.1f} MiB in 10 minutes"
+    )
+
+
+def main() -> None:
+    if not RECORDINGS:
+        print("skipped: the recordings in ../shared/audio are not here")
+        return
+    vad()
+    line(1, 5)
+    line(20, 5)
+
+
+if __name__ == "__main__":
+    main()

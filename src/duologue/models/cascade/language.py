@@ -1,0 +1,214 @@
+"""Conversations to answers: SmolLM2 135M in llama.cpp's server, a process of its own."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+
+import httpx
+import openai
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionMessageParam
+
+from duologue.errors import DuologueError, ModelFailed
+from duologue.model import Turn
+from duologue.models.cascade.child import Child
+from duologue.models.cascade.clauses import Clauses
+from duologue.models.cascade.llama_child import KEY, SLOTS
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_ANSWER = 80  # tokens, about 25 s of speech
+_PATIENCE = 30.0  # seconds without a sign of life
+
+# In tokens; together with the answer they stay well below llama_child.SLOT_TOKENS, as tokens are
+# only estimated. One thread reads 130 tokens a second, so what is new in them delays the answer.
+_INSTRUCTIONS = 800
+_HISTORY = 400
+_QUESTION = 200
+
+_STEP = 4  # turns are forgotten four at a time, so that the rest can mostly be taken from the cache
+
+_CHARACTER = "You are a helpful voice assistant. Answer in one short sentence."
+# An example does more than instructions to keep the answers of so small a model short.
+_EXAMPLE = (("Good morning.", "Good morning! How can I help you?"),)
+
+_SAMPLING = {
+    "dry_multiplier": 0.8,  # against going round in circles; a repeat penalty spoils names and facts
+    "return_progress": True,  # only who is written to while reading is seen to have hung up
+}
+
+
+class LanguageModel:
+    """Writes a few answers at once; more wait in a queue, first come, first served."""
+
+    def __init__(self, weights: Path) -> None:
+        self._weights = weights
+        self._key = secrets.token_urlsafe()
+        self._slots = asyncio.Semaphore(SLOTS)
+        self._starting = asyncio.Lock()
+        self._child: Child | None = None
+        self._http: httpx.AsyncClient | None = None
+        self._client: AsyncOpenAI | None = None
+        self._repairs: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Start the process, and let it read what all conversations begin with.
+
+        Raises:
+            ModelUnavailable: it cannot be started; says why.
+        """
+        await self._ready()
+        await asyncio.gather(*(self._warm_up() for _ in range(SLOTS)))
+
+    async def answer(
+        self, question: str, turns: Sequence[Turn] = (), instructions: str = ""
+    ) -> AsyncGenerator[str, None]:
+        """The answer, clause by clause; joined, the clauses are the whole text.
+
+        An answer that grows too long ends with its last whole clause.
+
+        Raises:
+            ModelFailed: the language model broke down; a new one starts.
+        """
+        clauses, said, whole = Clauses(), False, True
+        async with (
+            self._slots,
+            contextlib.aclosing(self._pieces(messages(question, turns, instructions))) as pieces,
+        ):
+            async for piece, whole in pieces:  # noqa: B007  (the last one's is looked at below)
+                for clause in clauses.push(piece):
+                    said = True
+                    yield clause
+        rest = clauses.flush()
+        if rest and (whole or not said):
+            yield rest
+
+    async def close(self) -> None:
+        """End the process."""
+        for task in self._repairs:
+            task.cancel()
+        await asyncio.gather(*self._repairs, return_exceptions=True)
+        await self._stop()
+        if self._http:
+            await self._http.aclose()
+
+    @property
+    def pid(self) -> int | None:
+        """Of its process, if it runs."""
+        return self._child.pid if self._child else None
+
+    async def _warm_up(self) -> None:
+        async for _ in self.answer("Hello."):
+            break
+
+    async def _pieces(
+        self, conversation: list[ChatCompletionMessageParam]
+    ) -> AsyncGenerator[tuple[str, bool], None]:
+        """The answer as it is written: a few letters, and whether the answer is whole by now."""
+        client = await self._ready()
+        child = self._child
+        ended = False
+        try:
+            stream = await client.chat.completions.create(
+                model="smollm2",
+                messages=conversation,
+                stream=True,
+                max_tokens=_LONGEST_ANSWER,
+                temperature=0,
+                extra_body=_SAMPLING,
+            )
+            async with stream:  # closing it is what stops the server
+                async for chunk in stream:
+                    for choice in chunk.choices:
+                        ended = choice.finish_reason is not None
+                        yield choice.delta.content or "", choice.finish_reason == "stop"
+        except openai.APIStatusError as error:
+            raise ModelFailed(f"the language model refused the conversation: {error}") from error
+        except (openai.APIError, httpx.TransportError) as error:
+            self._in_background(child)
+            raise ModelFailed("the language model broke down; it is being started again") from error
+        if not ended:
+            self._in_background(child)
+            raise ModelFailed("the language model stopped in the middle of an answer")
+
+    async def _ready(self) -> AsyncOpenAI:
+        """The way to a process that runs."""
+        async with self._starting:
+            if self._client is None or self._child is None or not self._child.alive:
+                await self._stop()
+                # No proxy of the environment between this machine and itself.
+                self._http = self._http or openai.DefaultAsyncHttpxClient(
+                    trust_env=False, timeout=_PATIENCE
+                )
+                self._child = await Child.start(
+                    "language model",
+                    "duologue.models.cascade.llama_child",
+                    str(self._weights),
+                    environment={KEY: self._key},
+                )
+                self._client = AsyncOpenAI(
+                    base_url=f"{self._child.greeting}/v1",
+                    api_key=self._key,
+                    http_client=self._http,
+                    max_retries=0,
+                )
+            return self._client
+
+    async def _stop(self) -> None:
+        if self._child:
+            await self._child.close()
+        self._child = self._client = None
+
+    def _in_background(self, broken: Child | None) -> None:
+        """Replace a process that broke down, so that the next answer need not wait for it."""
+        task = asyncio.create_task(self._repair(broken))
+        self._repairs.add(task)
+        task.add_done_callback(self._repairs.discard)
+
+    async def _repair(self, broken: Child | None) -> None:
+        if broken is self._child:  # or another answer, that broke off with it, was faster
+            await self._stop()
+        try:
+            await self._ready()
+        except DuologueError as error:
+            _log.warning("%s", error)
+
+
+def messages(
+    question: str, turns: Sequence[Turn], instructions: str
+) -> list[ChatCompletionMessageParam]:
+    """What the language model reads: who it is, an example, the last turns that fit, the question."""
+    character = f"{_CHARACTER} {_fitting(instructions, _INSTRUCTIONS)}".strip()
+    conversation: list[ChatCompletionMessageParam] = [{"role": "system", "content": character}]
+    said = [(turn.user_text or "", turn.reply_text) for turn in turns]
+    for user, reply in (*_EXAMPLE, *_last([turn for turn in said if all(turn)])):
+        conversation.append({"role": "user", "content": user})
+        conversation.append({"role": "assistant", "content": reply})
+    conversation.append({"role": "user", "content": _fitting(question, _QUESTION)})
+    return conversation
+
+
+def _last(turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    for first in range(0, len(turns), _STEP):
+        if sum(_tokens(text) for turn in turns[first:] for text in turn) <= _HISTORY:
+            return turns[first:]
+    return []
+
+
+def _fitting(text: str, tokens: int) -> str:
+    """The beginning of a text, cut between words where it is too long."""
+    text = text.encode(errors="replace").decode()  # half a surrogate pair cannot be sent
+    while _tokens(text) > tokens:
+        shorter = text[: int(len(text) * 0.9)]
+        text = shorter.rpartition(" ")[0] or shorter
+    return text
+
+
+def _tokens(text: str) -> float:
+    """About how many tokens a text has: three letters each in English, a byte elsewhere."""
+    data = text.encode(errors="replace")
+    plain = sum(byte < 128 for byte in data)
+    return plain / 3 + len(data) - plain
