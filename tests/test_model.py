@@ -22,7 +22,7 @@ def test_a_model_is_loaded_by_its_short_name() -> None:
 
 
 def test_an_unknown_model_gets_a_sentence() -> None:
-    with pytest.raises(ModelUnavailable, match="no model named 'nobody'"):
+    with pytest.raises(ModelUnavailable, match="no model named 'nobody'; there are cascade, echo"):
         load_model("nobody")
 
 

@@ -70,7 +70,7 @@ def from_pcm16(data: bytes, rate: int) -> AudioChunk:
         raise InvalidAudio(
             f"PCM16 has two bytes a sample, but {len(data)} bytes came; send whole samples"
         )
-    return AudioChunk(np.frombuffer(data, "<i2").astype(np.float32) / 32768, rate)
+    return AudioChunk(np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768), rate)
 
 
 def concatenate(chunks: Iterable[AudioChunk], rate: int) -> AudioChunk:

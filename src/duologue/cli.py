@@ -158,13 +158,13 @@ def _say(arguments: argparse.Namespace) -> int:
         if arguments.url:
             await report(arguments.url)
             return
-        config = load_config({"model": arguments.model, "port": 0, "page": False})
+        config = load_config({"model": arguments.model, "port": 0, "page": False, "grace": 0})
         async with _server(config) as server:
             serving = asyncio.create_task(server.run_until_stopped())
             try:
                 await report(server.url)
             finally:
-                server.should_exit = server.force_exit = True
+                server.should_exit = True
                 await serving
 
     async def report(url: str) -> None:

@@ -21,7 +21,7 @@ class Config:
     """A server's settings. The file and the environment know them by these names.
 
     Attributes:
-        model: see `duologue doctor` for those that are there.
+        model: cascade, echo, or anybody's module by its dotted name.
         model_options: for the model's `load`; a table in the file, `name=value` pairs elsewhere.
         host: address to serve on. 0.0.0.0: everybody who reaches this machine may talk with it.
         port: to serve on.

@@ -1,6 +1,7 @@
 """What a speech model is to the rest of the program, and what it is given and gives back."""
 
 import importlib
+import pkgutil
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, cast
@@ -176,8 +177,11 @@ def load_model(name: str, **options: str) -> SpeechModel:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
         if error.name and path.startswith(error.name):
+            package = importlib.import_module("duologue.models")
+            known = ", ".join(module.name for module in pkgutil.iter_modules(package.__path__))
             raise ModelUnavailable(
-                f"there is no model named {name!r}; see: duologue doctor"
+                f"there is no model named {name!r}; there are {known}, "
+                "and anybody's module by its dotted name"
             ) from error
         raise ModelUnavailable(
             f"the model {name!r} needs the package {error.name!r}; "

@@ -136,8 +136,6 @@ class Server:
 
 def _mount_page(app: Starlette, server: Server) -> None:
     try:
-        import gradio
-
         from duologue.transports import page
     except ModuleNotFoundError as error:
         raise InvalidSetting(
@@ -153,7 +151,7 @@ def _mount_page(app: Starlette, server: Server) -> None:
         stream_every=server.config.stream_every,
         idle_timeout=server.config.idle_timeout,
     )
-    gradio.mount_gradio_app(app, blocks, path="/")
+    page.mount(app, blocks)
 
 
 class _Identity:

@@ -9,6 +9,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
+from typing import cast
 
 from duologue.errors import ModelFailed, ModelUnavailable
 
@@ -38,9 +39,10 @@ class Child:
     """
 
     def __init__(self, name: str, process: Process) -> None:
-        assert process.stdin and process.stdout and process.stderr
         self._name, self._process = name, process
-        self._stdin, self._stdout, self._stderr = process.stdin, process.stdout, process.stderr
+        self._stdin = cast(asyncio.StreamWriter, process.stdin)  # not None: they are pipes
+        self._stdout = cast(asyncio.StreamReader, process.stdout)
+        self._stderr = cast(asyncio.StreamReader, process.stderr)
         self._complaint = ""
         self._listening = asyncio.create_task(self._listen())
         self.greeting: object = None

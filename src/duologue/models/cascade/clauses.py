@@ -8,8 +8,9 @@ _ENDLESS = 200  # characters without white space; no words, but they must not pi
 _FIRST_COMMA = 12  # characters: the first clause ends the silence, so it may be short
 _COMMA = 60  # characters: later ones are ahead of the voice anyway, and longer ones sound better
 
-_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*$")
-_CLAUSE_END = re.compile(r"[,;:—–][\"'”’)\]]*$")
+_QUOTES = "[\"'\u201d\u2019)\\]]*"  # and brackets: what may close behind a mark
+_SENTENCE_END = re.compile(f"[.!?\u2026]{_QUOTES}$")
+_CLAUSE_END = re.compile(f"[,;:\u2013\u2014]{_QUOTES}$")  # the last two are dashes
 _NO_END = re.compile(r"(?:(?:^|[\s(])(?:Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i\.e|[A-Z])|^\s*\d+)\.$")
 
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")

@@ -7,9 +7,7 @@ import secrets
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
-import httpx
 import openai
-from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
 from duologue.errors import DuologueError, ModelFailed
@@ -46,12 +44,18 @@ class LanguageModel:
 
     def __init__(self, weights: Path) -> None:
         self._weights = weights
-        self._key = secrets.token_urlsafe()
+        self._key = secrets.token_urlsafe()  # llama.cpp serves whoever brings it
         self._slots = asyncio.Semaphore(SLOTS)
         self._starting = asyncio.Lock()
         self._child: Child | None = None
-        self._http: httpx.AsyncClient | None = None
-        self._client: AsyncOpenAI | None = None
+        self._client = openai.AsyncOpenAI(
+            api_key=self._key,
+            base_url="http://127.0.0.1/v1",  # its port is known when the process runs
+            # No proxy of the environment between this machine and itself.
+            http_client=openai.DefaultAsyncHttpxClient(trust_env=False, timeout=_PATIENCE),
+            timeout=_PATIENCE,
+            max_retries=0,
+        )
         self._repairs: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -92,8 +96,7 @@ class LanguageModel:
             task.cancel()
         await asyncio.gather(*self._repairs, return_exceptions=True)
         await self._stop()
-        if self._http:
-            await self._http.aclose()
+        await self._client.close()
 
     @property
     def pid(self) -> int | None:
@@ -108,11 +111,11 @@ class LanguageModel:
         self, conversation: list[ChatCompletionMessageParam]
     ) -> AsyncGenerator[tuple[str, bool], None]:
         """The answer as it is written: a few letters, and whether the answer is whole by now."""
-        client = await self._ready()
+        await self._ready()
         child = self._child
         ended = False
         try:
-            stream = await client.chat.completions.create(
+            stream = await self._client.chat.completions.create(
                 model="smollm2",
                 messages=conversation,
                 stream=True,
@@ -127,40 +130,30 @@ class LanguageModel:
                         yield choice.delta.content or "", choice.finish_reason == "stop"
         except openai.APIStatusError as error:
             raise ModelFailed(f"the language model refused the conversation: {error}") from error
-        except (openai.APIError, httpx.TransportError) as error:
+        except openai.APIError as error:
             self._in_background(child)
             raise ModelFailed("the language model broke down; it is being started again") from error
         if not ended:
             self._in_background(child)
             raise ModelFailed("the language model stopped in the middle of an answer")
 
-    async def _ready(self) -> AsyncOpenAI:
-        """The way to a process that runs."""
+    async def _ready(self) -> None:
+        """Start the process, unless it runs."""
         async with self._starting:
-            if self._client is None or self._child is None or not self._child.alive:
+            if self._child is None or not self._child.alive:
                 await self._stop()
-                # No proxy of the environment between this machine and itself.
-                self._http = self._http or openai.DefaultAsyncHttpxClient(
-                    trust_env=False, timeout=_PATIENCE
-                )
                 self._child = await Child.start(
                     "language model",
                     "duologue.models.cascade.llama_child",
                     str(self._weights),
                     environment={KEY: self._key},
                 )
-                self._client = AsyncOpenAI(
-                    base_url=f"{self._child.greeting}/v1",
-                    api_key=self._key,
-                    http_client=self._http,
-                    max_retries=0,
-                )
-            return self._client
+                self._client.base_url = f"{self._child.greeting}/v1"
 
     async def _stop(self) -> None:
         if self._child:
             await self._child.close()
-        self._child = self._client = None
+        self._child = None
 
     def _in_background(self, broken: Child | None) -> None:
         """Replace a process that broke down, so that the next answer need not wait for it."""

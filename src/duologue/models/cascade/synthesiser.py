@@ -94,7 +94,7 @@ class _Espeak:
                 text, ctypes.c_size_t(len(text)), 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None
             )
             sound = b"".join(self._pieces)
-        return np.frombuffer(sound, np.int16).astype(np.float32) / 32768
+        return np.frombuffer(sound, np.int16).astype(np.float32) / np.float32(32768)
 
     def _choose(self, voice: str) -> None:
         self._voice = ""

@@ -1,11 +1,13 @@
 """The page at `/`: the conversation as a chat with its recordings, and the voice panel."""
 
 import re
+from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 from starlette.applications import Starlette
+from starlette.requests import Request
 
 from duologue.events import Settings
 from duologue.history import History
@@ -47,10 +49,12 @@ def build(
     async def show(event: gr.EventData, request: gr.Request) -> list[dict[str, Any]]:
         # The name comes from a browser; only its owner's conversations can be reached with it.
         name = str(event._data.get("conversation", ""))
-        owner = request.request.scope["state"]["user"]
+        owner = cast(Request, request.request).state.user
         return messages(history.conversation(owner, name).turns())
 
-    with gr.Blocks(analytics_enabled=False, title=f"Duologue: {model}", fill_height=True) as blocks:
+    title = f"Duologue: {model}"
+    blocks = gr.Blocks(analytics_enabled=False, title=title, fill_height=True)
+    with blocks:
         gr.Markdown(f"# Duologue\n\n{_as_text(note)}", elem_classes="duologue-head")
         chat = gr.Chatbot(
             show_label=False,
@@ -85,7 +89,7 @@ def build(
 def mount(app: Starlette, blocks: gr.Blocks) -> None:
     """Serve the page at `/` of `app`, behind the routes it has. Nothing is fetched from elsewhere."""
     gr.mount_gradio_app(
-        app,  # type: ignore[arg-type]  any Starlette will do
+        app,
         blocks,
         path="/",
         footer_links=[],
@@ -96,7 +100,7 @@ def mount(app: Starlette, blocks: gr.Blocks) -> None:
     )
 
 
-def messages(turns: list[Turn]) -> list[dict[str, Any]]:
+def messages(turns: Sequence[Turn]) -> list[dict[str, Any]]:
     """The turns as a chat shows them: words, a player, and what went wrong, if anything did."""
     shown = []
     for turn in turns:

@@ -1,0 +1,130 @@
+// Runs in the page before anything of it: a microphone that tests speak into, and taps on what goes in and out.
+// Times are milliseconds since 1970, on the main thread and on the audio threads.
+(() => {
+  const rig = (window.rig = { log: [], tracks: { mic: [], speaker: [] }, contexts: [], live: [], words: null });
+  const now = () => performance.timeOrigin + performance.now();
+  const note = (entry) => rig.log.push({ at: now(), ...entry });
+
+  // Whole quanta come in bursts; the earliest rendering of a moment is the one that counts.
+  const TAP = `registerProcessor("rig-tap", class extends AudioWorkletProcessor {
+    begin() {
+      this.chunk = new Float32Array(2048);
+      this.filled = 0;
+      this.frame = currentFrame;
+      this.offset = Infinity;
+    }
+    process([[samples]]) {
+      if (!this.chunk) this.begin();
+      if (samples) this.chunk.set(samples, this.filled);
+      this.offset = Math.min(this.offset, Date.now() - currentTime * 1000);
+      this.filled += 128;
+      if (this.filled === 2048) {
+        const { frame, offset, chunk } = this;
+        this.port.postMessage({ frame, offset, chunk }, [chunk.buffer]);
+        this.chunk = null;
+      }
+      return true;
+    }
+  });`;
+  const TAP_URL = URL.createObjectURL(new Blob([TAP], { type: "text/javascript" }));
+
+  const addModule = Worklet.prototype.addModule;
+  const connect = AudioNode.prototype.connect;
+  Worklet.prototype.addModule = async function (...given) {
+    await addModule.call(this, TAP_URL);
+    return addModule.apply(this, given);
+  };
+
+  function tap(context, name) {
+    const node = new AudioWorkletNode(context, "rig-tap", { channelCount: 1, channelCountMode: "explicit" });
+    const chunks = [];
+    rig.tracks[name].push({ rate: context.sampleRate, chunks });
+    node.port.onmessage = ({ data }) => chunks.push(data);
+    connect.call(node, context.destination); // silent
+    return node;
+  }
+
+  const taps = new WeakMap();
+  AudioNode.prototype.connect = function (to, ...more) {
+    if (to instanceof AudioDestinationNode && this.context !== microphone?.context) {
+      if (!taps.has(this.context)) {
+        taps.set(this.context, tap(this.context, "speaker"));
+        rig.contexts.push(this.context);
+      }
+      connect.call(this, taps.get(this.context));
+    }
+    return connect.call(this, to, ...more);
+  };
+
+  // The microphone. It runs at 48 kHz, as most do.
+  let microphone = null;
+  async function open() {
+    const context = new AudioContext({ sampleRate: 48000 });
+    await context.resume();
+    await context.audioWorklet.addModule(TAP_URL);
+    const input = context.createGain();
+    connect.call(input, tap(context, "mic"));
+    return { context, input };
+  }
+
+  rig.fake = () => {
+    navigator.mediaDevices.getUserMedia = async () => {
+      note({ asked: true });
+      if (rig.slow) await new Promise((resolve) => setTimeout(resolve, rig.slow));
+      microphone ??= await open();
+      const out = microphone.context.createMediaStreamDestination();
+      connect.call(microphone.input, out);
+      rig.live.push(...out.stream.getTracks());
+      return out.stream;
+    };
+  };
+
+  /** Say something; resolves when it has been said. */
+  rig.say = async (base64, rate) => {
+    const samples = new Float32Array(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)).buffer);
+    const buffer = microphone.context.createBuffer(1, samples.length, rate);
+    buffer.copyToChannel(samples, 0);
+    rig.words = new AudioBufferSourceNode(microphone.context, { buffer });
+    connect.call(rig.words, microphone.input);
+    rig.words.start();
+    await new Promise((resolve) => (rig.words.onended = resolve));
+  };
+  rig.hush = () => rig.words?.stop();
+
+  rig.recordings = (name) =>
+    rig.tracks[name].map(({ rate, chunks }) => ({
+      rate,
+      frame: chunks[0]?.frame ?? 0,
+      offsets: chunks.map(({ offset }) => offset),
+      samples: chunks.map(({ chunk }) => encode(chunk)),
+    }));
+
+  function encode(samples) {
+    return btoa(String.fromCharCode(...new Uint8Array(samples.buffer)));
+  }
+
+  // The line: every event but its sound.
+  function digest(data) {
+    const event = JSON.parse(data);
+    for (const key of ["audio", "delta"]) {
+      if (typeof event[key] === "string") event[key] = event[key].length;
+    }
+    return event;
+  }
+  window.WebSocket = class extends WebSocket {
+    constructor(...given) {
+      super(...given);
+      this.addEventListener("message", ({ data }) => note({ in: digest(data) }));
+      this.addEventListener("close", () => note({ closed: true }));
+      rig.socket = this;
+    }
+    send(data) {
+      note({ out: digest(data) });
+      super.send(data);
+    }
+  };
+
+  new MutationObserver((changes) => {
+    for (const { target } of changes) note({ state: target.dataset.state });
+  }).observe(document, { subtree: true, attributes: true, attributeFilter: ["data-state"] });
+})();
