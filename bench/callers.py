@@ -52,7 +52,9 @@ class Caller:
         while not self._answered.is_set():
             chunk = question.between(sent, sent + CHUNK)
             if chunk.duration < CHUNK:
-                chunk = AudioChunk(np.pad(chunk.samples, (0, round(CHUNK * RATE) - len(chunk.samples))), RATE)
+                chunk = AudioChunk(
+                    np.pad(chunk.samples, (0, round(CHUNK * RATE) - len(chunk.samples))), RATE
+                )
             sent += CHUNK
             # A microphone gives a chunk when its last sample was spoken.
             await asyncio.sleep(max(0.0, start + sent - time.monotonic()))

@@ -10,7 +10,16 @@ class Server:
     """`with Server("--model", "echo") as server:` it serves on `server.url` with the id `server.pid`."""
 
     def __init__(self, *flags: str) -> None:
-        command = [sys.executable, "-m", "duologue", "serve", "--port", "0", "--log-level", "warning"]
+        command = [
+            sys.executable,
+            "-m",
+            "duologue",
+            "serve",
+            "--port",
+            "0",
+            "--log-level",
+            "warning",
+        ]
         self._process = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True)
         self.pid = self._process.pid
 

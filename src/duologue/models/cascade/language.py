@@ -24,7 +24,7 @@ _PATIENCE = 30.0  # seconds without a sign of life
 # In tokens; together with the answer they stay well below llama_child.SLOT_TOKENS, as tokens are
 # only estimated. One thread reads 130 tokens a second, so what is new in them delays the answer.
 _INSTRUCTIONS = 800
-_HISTORY = 400
+_HISTORY = 200
 _QUESTION = 200
 
 _STEP = 4  # turns are forgotten four at a time, so that the rest can mostly be taken from the cache
@@ -137,18 +137,19 @@ class LanguageModel:
             self._in_background(child)
             raise ModelFailed("the language model stopped in the middle of an answer")
 
-    async def _ready(self) -> None:
-        """Start the process, unless it runs."""
+    async def _ready(self, broken: Child | None = None) -> None:
+        """Start the process, unless it runs and is not the `broken` one."""
         async with self._starting:
-            if self._child is None or not self._child.alive:
-                await self._stop()
-                self._child = await Child.start(
-                    "language model",
-                    "duologue.models.cascade.llama_child",
-                    str(self._weights),
-                    environment={KEY: self._key},
-                )
-                self._client.base_url = f"{self._child.greeting}/v1"
+            if self._child and self._child.alive and self._child is not broken:
+                return
+            await self._stop()
+            self._child = await Child.start(
+                "language model",
+                "duologue.models.cascade.llama_child",
+                str(self._weights),
+                environment={KEY: self._key},
+            )
+            self._client.base_url = f"{self._child.greeting}/v1"
 
     async def _stop(self) -> None:
         if self._child:
@@ -162,10 +163,8 @@ class LanguageModel:
         task.add_done_callback(self._repairs.discard)
 
     async def _repair(self, broken: Child | None) -> None:
-        if broken is self._child:  # or another answer, that broke off with it, was faster
-            await self._stop()
         try:
-            await self._ready()
+            await self._ready(broken)
         except DuologueError as error:
             _log.warning("%s", error)
 

