@@ -65,6 +65,16 @@ def test_a_pause_shorter_than_the_silence_stays_inside_the_turn() -> None:
     assert [type(event) for event in events] == [SpeechStarted, TurnEnded]
 
 
+def test_talk_in_the_background_does_not_keep_a_turn_open() -> None:
+    ended = listen(quiet(1), tone(1), tone(3, level=0.03))[1]
+    assert ended.at == pytest.approx(2.5, abs=4 * WINDOW_SECONDS)
+
+
+def test_a_soft_word_between_loud_ones_ends_no_turn() -> None:
+    events = listen(tone(0.5), tone(0.4, level=0.01), tone(0.5), quiet(1))
+    assert [type(event) for event in events] == [SpeechStarted, TurnEnded]
+
+
 def test_silence_alone_is_nothing() -> None:
     assert listen(quiet(60)) == []
 

@@ -1,5 +1,6 @@
 """When a user begins and ends a turn. Pure: the audio is its only clock."""
 
+from bisect import insort
 from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
@@ -19,6 +20,9 @@ _ONSET, _OF = (
     4,
 )  # windows that are speech: known 136 ms (p50) after the onset
 _HYSTERESIS = 0.15  # silence begins this far below the threshold (Silero's own default)
+# What is this much quieter than the speaker's own speech is silence, whatever the network says: it lags
+# 60 ms behind the end of a word, and takes talk in the background for speech (decibels).
+_QUIETER = 18.0
 
 
 class Vad(Protocol):
@@ -51,6 +55,7 @@ class TurnDetector:
         self._utterance: list[Samples] = []
         self._hearing = False
         self._silent = 0  # windows since speech was last there, 0 while it is
+        self._level = _SpeechLevel()
         self._overlong = False  # an utterance was cut by the limit, and the speech goes on
 
     @property
@@ -114,7 +119,7 @@ class TurnDetector:
         self._before.append(window)
         while len(self._before) > _OF + round(self.settings.prefix_padding / _SECONDS):
             self._before.popleft()
-        self._count_silence(probability)
+        self._count_silence(probability, loud=True)
         if self._overlong and self._silent * _SECONDS < self.settings.silence:
             return
         self._overlong = False
@@ -123,21 +128,23 @@ class TurnDetector:
             self._hearing, self._silent = True, 0
             self._utterance = list(self._before)
             self._before.clear()
+            self._level = _SpeechLevel()
             yield SpeechStarted(at=(self._windows_in - len(self._utterance)) * _SECONDS)
 
     def _hear(self, window: Samples, probability: float) -> Iterator[DetectorEvent]:
         self._utterance.append(window)
-        self._count_silence(probability)
+        loud = self._level.is_loud(window, speech=probability >= self.settings.threshold)
+        self._count_silence(probability, loud)
         if self._silent * _SECONDS >= self.settings.silence:
             yield self._end()
         elif len(self._utterance) * _SECONDS >= self.settings.time_limit:
             self._overlong = True
             yield self._end()
 
-    def _count_silence(self, probability: float) -> None:
-        if probability >= self.settings.threshold:
+    def _count_silence(self, probability: float, loud: bool) -> None:
+        if loud and probability >= self.settings.threshold:
             self._silent = 0
-        elif self._silent or probability < self.settings.threshold - _HYSTERESIS:
+        elif self._silent or not loud or probability < self.settings.threshold - _HYSTERESIS:
             self._silent += 1
 
     def _end(self) -> TurnEnded:
@@ -149,3 +156,22 @@ class TurnDetector:
         self._utterance = []
         self._hearing, self._silent = False, 0
         self._recent.clear()
+
+
+class _SpeechLevel:
+    """How loud this speaker speaks, in this utterance."""
+
+    def __init__(self) -> None:
+        self._speech: list[float] = []  # the levels of the windows of speech, sorted
+        self._newest: deque[float] = deque(maxlen=3)  # so that a dip inside a word is not quiet
+
+    def is_loud(self, window: Samples, *, speech: bool) -> bool:
+        """Whether the newest windows come near the level that 80 % of the speech stay below."""
+        level = float(np.sqrt(np.mean(np.square(window))))
+        self._newest.append(level)
+        if speech:
+            insort(self._speech, level)
+        if not self._speech:
+            return True
+        own = self._speech[len(self._speech) * 4 // 5]
+        return max(self._newest) >= own * 10 ** (-_QUIETER / 20)

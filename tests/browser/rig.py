@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from playwright.async_api import Browser, Locator, async_playwright, expect
+from playwright.async_api import Browser, Locator, async_playwright
 from playwright.async_api import Page as Tab
 
 from duologue.audio import AudioChunk, Samples
@@ -175,7 +175,12 @@ class Page:
 
     async def reach(self, state: str, seconds: float = 20) -> None:
         """Wait until `data-state` is `state`."""
-        await expect(self.root).to_have_attribute("data-state", state, timeout=seconds * 1000)
+        # Looks at every frame; playwright's own expectations look once a second, and miss some.
+        await self.tab.wait_for_function(
+            "state => document.querySelector('section.voice')?.dataset.state === state",
+            arg=state,
+            timeout=seconds * 1000,
+        )
 
     async def say(self, sound: AudioChunk) -> None:
         """Speak into the microphone; returns when it has been said."""

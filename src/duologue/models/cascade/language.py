@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import string
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
@@ -23,18 +24,21 @@ _PATIENCE = 30.0  # seconds without a sign of life
 
 # In tokens; together with the answer they stay well below llama_child.SLOT_TOKENS, as tokens are
 # only estimated. One thread reads 130 tokens a second, so what is new in them delays the answer.
-_INSTRUCTIONS = 800
+_INSTRUCTIONS = 600
 _HISTORY = 200
 _QUESTION = 200
 
 _STEP = 4  # turns are forgotten four at a time, so that the rest can mostly be taken from the cache
+
+_LETTERS = frozenset(f"{string.ascii_letters} ".encode())
 
 _CHARACTER = "You are a helpful voice assistant. Answer in one short sentence."
 # An example does more than instructions to keep the answers of so small a model short.
 _EXAMPLE = (("Good morning.", "Good morning! How can I help you?"),)
 
 _SAMPLING = {
-    "dry_multiplier": 0.8,  # against going round in circles; a repeat penalty spoils names and facts
+    "dry_multiplier": 0.8,  # against going round in circles ...
+    "dry_allowed_length": 8,  # tokens: ... but what was said before may be said again
     "return_progress": True,  # only who is written to while reading is seen to have hung up
 }
 
@@ -55,6 +59,8 @@ class LanguageModel:
             http_client=openai.DefaultAsyncHttpxClient(trust_env=False, timeout=_PATIENCE),
             timeout=_PATIENCE,
             max_retries=0,
+            # The server drops connections that are kept, so 1 in 15 requests on them failed.
+            default_headers={"Connection": "close"},
         )
         self._repairs: set[asyncio.Task[None]] = set()
 
@@ -200,7 +206,7 @@ def _fitting(text: str, tokens: int) -> str:
 
 
 def _tokens(text: str) -> float:
-    """About how many tokens a text has: three letters each in English, a byte elsewhere."""
+    """About how many tokens a text has: three letters each in English, else up to a byte each."""
     data = text.encode(errors="replace")
-    plain = sum(byte < 128 for byte in data)
-    return plain / 3 + len(data) - plain
+    letters = sum(byte in _LETTERS for byte in data)
+    return letters / 3 + len(data) - letters

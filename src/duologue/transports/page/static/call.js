@@ -99,7 +99,11 @@ export class Call {
     if (!navigator.mediaDevices?.getUserMedia) return this.#fail("insecure");
     this.#context = openContext();
     this.#context.resume(); // in the click; it is waited for by the sound itself
-    await addWorklets(this.#context);
+    try {
+      await addWorklets(this.#context);
+    } catch {
+      return this.#fail("unreachable"); // they come from the server
+    }
     if (this.#over) return;
     const microphone = await Microphone.open();
     if (this.#over) return microphone.release();

@@ -41,6 +41,7 @@ class Panel {
     this.#watchRemoval();
     if (this.#name) this.#tell({}); // a reloaded tab shows its conversation again
     this.#show("idle");
+    this.#find(".talk").disabled = false; // before this, a click would be lost
   }
 
   #find(selector) {

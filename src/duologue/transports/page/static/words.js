@@ -41,10 +41,14 @@ export function explain(code, message) {
 
 /** @param {number} seconds */
 export function explainIdle(seconds) {
-  return `Nothing was said for ${seconds} seconds, so the microphone is off: press Start to go on.`;
+  return `Nothing was said for ${count(seconds)}, so the microphone is off: press Start to go on.`;
 }
 
 /** @param {number} seconds */
 export function explainCut(seconds) {
-  return `A turn may last ${seconds} seconds: what you said until then is answered, say the rest afterwards.`;
+  return `A turn may last ${count(seconds)}: what you said until then is answered, say the rest afterwards.`;
+}
+
+function count(seconds) {
+  return `${seconds} second${seconds === 1 ? "" : "s"}`;
 }

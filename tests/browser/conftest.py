@@ -1,0 +1,88 @@
+"""One browser for all tests here, and a real server with the real voice-activity detector for each."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from conftest import SHARED, serving
+from playwright.async_api import Browser
+
+from browser.rig import Page, chromium, find_chromium, open_page
+from duologue.audio import AudioChunk, read_audio
+from duologue.config import load_config
+from duologue.model import SpeechModel
+from duologue.server import Uvicorn
+from duologue.vad import Silero
+
+ServePage = Callable[..., Uvicorn]
+Open = Callable[..., Coroutine[Any, Any, Page]]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    if not find_chromium():
+        missing = "there is no Chromium; install it with: apt install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    # A microphone that nobody has allowed; most tests bring their own.
+    async with chromium("--use-fake-device-for-media-stream") as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def silero() -> Silero:
+    return Silero()
+
+
+@pytest.fixture
+def serve_page(silero: Silero) -> Iterator[ServePage]:
+    """Call it to start a server with its page: `serve_page(model, sessions=1)`."""
+    with ExitStack() as servers:
+
+        def start(model: SpeechModel | None = None, **flags: object) -> Uvicorn:
+            config = load_config({"model": "echo", "port": 0, **flags}, environ={})
+            return servers.enter_context(serving(config, model, silero.stream))
+
+        yield start
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_tab(browser: Browser) -> AsyncIterator[Open]:
+    """Call it with a server to open its page as a new user.
+
+    At the end, no page may have complained or asked anybody but this machine for anything.
+    """
+    pages = []
+
+    async def open_(server: Uvicorn | str, **how: Any) -> Page:
+        url = server if isinstance(server, str) else server.url
+        pages.append(await open_page(browser, url, **how))
+        return pages[-1]
+
+    yield open_
+    for page in pages:
+        await page.tab.context.close()
+        # The browser's own line about a server that a test has ended.
+        assert [line for line in page.complaints if "ERR_CONNECTION_REFUSED" not in line] == []
+        assert {url.split("/")[2].split(":")[0] for url in page.requests} == {"127.0.0.1"}
+
+
+@pytest.fixture(scope="session")
+def questions() -> list[AudioChunk]:
+    """Three of them: recorded where the recordings are, synthesised where not."""
+    paths = [SHARED / f"audio/question{number}.wav" for number in (1, 3, 4)]
+    if all(path.is_file() for path in paths):
+        return [read_audio(path) for path in paths]
+    from duologue.models.cascade.synthesiser import Synthesiser
+
+    synthesiser = Synthesiser("en-us")
+    words = ("What is your name?", "Do you like Beijing?", "How are you feeling today?")
+    try:
+        return [asyncio.run(synthesiser.speak(sentence)) for sentence in words]
+    finally:
+        synthesiser.close()

@@ -1,0 +1,362 @@
+"""A conversation in a real browser, with real speech."""
+
+import asyncio
+import re
+import socket
+
+import pytest
+from playwright.async_api import expect
+
+from browser.conftest import Open, ServePage
+from browser.rig import Page, chromium, open_page
+from duologue.audio import AudioChunk
+from duologue.testing import ScriptedModel, say
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+Questions = list[AudioChunk]
+
+# Ten seconds, of which a test hears the first few.
+_LONG = [say(word) for word in ("One", " two", " three", " four", " five", " six", " seven")]
+
+
+async def _silence_after(page: Page, moment: float) -> float:
+    """Seconds from `moment` until the speaker was silent; the page has to be silent for 0.4 s now."""
+    await page.tab.wait_for_timeout(400)
+    speaker = await page.track("speaker")
+    loud = speaker.loud(moment, moment + 10)
+    return loud[1] - moment if loud else 0.0
+
+
+async def test_three_turns_end_by_themselves_are_heard_and_stand_in_the_chat(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    server = serve_page()
+    page = await open_tab(server)
+    await page.start()
+    for question in questions:
+        times = await page.talk(question)
+        assert 0.4 < times.latency < 1.0
+        assert times.silent - times.audible > 0.5
+        assert max(times.holes, default=0) < 0.03
+    assert await page.root.get_attribute("data-underruns") == "0"
+    await expect(page.players).to_have_count(6)
+    stranger = await open_tab(server)
+    for player in await page.players.all():
+        assert 0.5 < await player.evaluate(_LENGTH) < 4
+        url = await player.evaluate("player => player.src")
+        assert (await page.tab.request.get(url)).status == 200
+        assert (await stranger.tab.request.get(url)).status == 404
+
+
+_LENGTH = """player => new Promise((resolve, reject) => {
+  player.onloadedmetadata = () => resolve(player.duration);
+  player.onerror = () => reject(player.error.message);
+  player.preload = "auto";
+  player.load();
+})"""
+
+
+async def test_speech_during_a_reply_stops_it_and_only_what_was_heard_is_kept(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page(ScriptedModel(_LONG)))
+    await page.start()
+    await page.say(questions[0])
+    await page.reach("speaking")
+    await page.tab.wait_for_timeout(1000)
+    await page.say(questions[1])
+    detected = (await page.times("in", "input_audio_buffer.speech_started"))[1]
+    await page.reach("speaking")
+    speaker = await page.track("speaker")
+    began, ended = speaker.loud(detected - 8, detected + 0.4)
+    assert ended - detected < 0.1
+    cut = next(
+        entry["out"]["audio_end_ms"] / 1000
+        for entry in await page.log()
+        if entry.get("out", {}).get("type") == "conversation.item.truncate"
+    )
+    assert cut == pytest.approx(ended - began, abs=0.05)
+    bubble = page.bubbles.nth(1)
+    await expect(bubble).to_contain_text("interrupted")
+    heard = " ".join(["One", "two", "three", "four"][: int(cut)])
+    await expect(bubble).to_contain_text(re.compile(rf"{heard}\s"))
+    await page.stop()
+
+
+async def test_stop_is_silent_at_once_lets_go_of_the_microphone_and_keeps_the_chat(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page(ScriptedModel(_LONG)))
+    await page.start()
+    await page.say(questions[0])
+    await page.reach("speaking")
+    await page.tab.wait_for_timeout(500)
+    assert await page.live_tracks() == 1
+    await page.tab.evaluate(
+        "addEventListener('click', () => rig.log.push({ at: Date.now(), clicked: true }), true)"
+    )
+    await page.stop()
+    await page.reach("idle", 1)
+    assert await page.live_tracks() == 0
+    clicked = next(entry["at"] for entry in await page.log() if "clicked" in entry)
+    assert await _silence_after(page, clicked) < 0.1
+    await expect(page.bubbles.nth(1)).to_contain_text("interrupted")
+    await expect(page.players).to_have_count(2)
+    assert (await page.log())[-1].get("closed")
+
+
+async def test_stop_while_the_browser_asks_for_the_microphone_lets_go_of_it(
+    serve_page: ServePage, open_tab: Open
+) -> None:
+    page = await open_tab(serve_page(), script="rig.slow = 500;")
+    await page.start(until="connecting")
+    await page.stop()
+    await page.reach("idle", 1)
+    await page.tab.wait_for_timeout(900)
+    assert await page.live_tracks() == 0
+    assert await page.times("in", "session.created") == []
+
+
+async def test_with_the_switch_off_nothing_is_sent_until_the_reply_was_heard(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page(ScriptedModel(_LONG[:2])))
+    await page.start()
+    await page.root.get_by_role("switch", name="Let me interrupt").uncheck()
+    await page.say(questions[0])
+    await page.reach("speaking")
+    await page.say(questions[1])
+    await page.reach("listening")
+    await page.tab.wait_for_timeout(200)
+    log = await page.log()
+    updates = [
+        entry["out"] for entry in log if entry.get("out", {}).get("type") == "session.update"
+    ]
+    detection = updates[-1]["session"]["audio"]["input"]["turn_detection"]
+    assert detection["interrupt_response"] is False
+    states = [(entry["at"], entry["state"]) for entry in log if "state" in entry]
+    thinking = next(at for at, state in states if state == "thinking")
+    listening = next(at for at, state in states if state == "listening" and at > thinking)
+    sent = await page.times("out", "input_audio_buffer.append")
+    assert [at for at in sent if thinking < at < listening] == []
+    assert [at for at in sent if at > listening]
+    assert (await page.track("speaker")).loud(listening - 2.2, listening)[1] > listening - 0.15
+    await page.say(questions[2])
+    await page.reach("speaking")
+
+
+async def test_the_words_of_both_sides_are_shown_as_they_are(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    words = "<b onclick=x>1. *a* _b_ [c](d) `e` $$f$$ www.example.com # ${g} {{h}} &amp; 5 > 4</b>"
+    page = await open_tab(serve_page(ScriptedModel([say(words, 0.5)])))
+    await page.start()
+    await page.talk(questions[0])
+    await expect(page.bubbles.nth(1)).to_contain_text(words)
+    assert await page.bubbles.nth(1).locator("b, em, a, code, .katex").count() == 0
+
+
+async def test_a_lost_connection_is_told_and_the_conversation_goes_on(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page())
+    await page.start()
+    await page.talk(questions[0])
+    await page.tab.evaluate("rig.socket.close()")
+    await expect(page.failure).to_contain_text("connection to the server was lost")
+    await page.reach("idle")
+    assert await page.live_tracks() == 0
+    await page.start()
+    await expect(page.failure).to_be_empty()
+    await page.talk(questions[1])
+    await expect(page.players).to_have_count(4)
+
+
+async def test_a_reloaded_tab_shows_and_goes_on_with_its_conversation(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page())
+    await page.start()
+    await page.talk(questions[0])
+    await page.tab.reload()
+    await expect(page.players).to_have_count(2)
+    await page.start()
+    await page.talk(questions[1])
+    await expect(page.players).to_have_count(4)
+    await page.stop()
+    await page.root.get_by_role("button", name="New conversation").click()
+    await expect(page.players).to_have_count(0)
+
+
+async def test_a_server_that_is_gone_is_told(serve_page: ServePage, open_tab: Open) -> None:
+    server = serve_page()
+    page = await open_tab(server)
+    server.should_exit = True
+    await asyncio.sleep(1)
+    await page.start(until="idle")
+    await expect(page.failure).to_contain_text("server does not answer")
+
+
+async def test_a_server_that_shuts_down_is_told(serve_page: ServePage, open_tab: Open) -> None:
+    server = serve_page()
+    page = await open_tab(server)
+    await page.start()
+    server.should_exit = True
+    await expect(page.failure).to_contain_text("server is shutting down")
+    await page.reach("idle")
+
+
+async def test_a_busy_server_is_told(serve_page: ServePage, open_tab: Open) -> None:
+    server = serve_page(sessions=1)
+    await (await open_tab(server)).start()
+    page = await open_tab(server)
+    await page.start(until="idle")
+    await expect(page.failure).to_contain_text("server is busy")
+    assert await page.live_tracks() == 0
+
+
+async def test_a_model_that_fails_is_told_and_the_conversation_goes_on(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page(ScriptedModel([say("One"), RuntimeError("out of luck")])))
+    await page.start()
+    await page.talk(questions[0])
+    await expect(page.failure).to_contain_text("The model failed to answer")
+    await expect(page.bubbles.nth(1)).to_contain_text("failed")
+    await page.talk(questions[1])
+
+
+async def test_a_model_that_fails_before_its_first_sound_leaves_the_page_listening(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page(ScriptedModel([RuntimeError("out of luck")])))
+    await page.start()
+    await page.say(questions[0])
+    await expect(page.failure).to_contain_text("The model failed to answer")
+    await page.reach("listening")
+
+
+async def test_the_microphone_is_released_when_nobody_speaks(
+    serve_page: ServePage, open_tab: Open
+) -> None:
+    page = await open_tab(serve_page(idle_timeout=1))
+    await page.start()
+    await page.reach("idle", 5)
+    await expect(page.failure).to_contain_text("Nothing was said for 1 second,")
+    assert await page.live_tracks() == 0
+
+
+async def test_an_utterance_cut_at_the_time_limit_is_told_and_answered(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page(time_limit=1))
+    await page.start()
+    await page.say(questions[0])
+    await expect(page.failure).to_contain_text("A turn may last 1 second:")
+    await expect(page.players).to_have_count(2)
+
+
+async def test_a_denied_microphone_is_told(serve_page: ServePage, open_tab: Open) -> None:
+    page = await open_tab(serve_page(), fake=False)
+    await page.start(until="idle")
+    await expect(page.failure).to_contain_text("microphone is blocked")
+
+
+@pytest.mark.usefixtures("browser")  # skips where there is none
+async def test_a_missing_microphone_is_told(serve_page: ServePage) -> None:
+    server = serve_page()
+    async with chromium() as bare:
+        page = await open_page(bare, server.url, fake=False, permissions=["microphone"])
+        await page.start(until="idle")
+        await expect(page.failure).to_contain_text("No microphone was found")
+
+
+async def test_a_page_that_may_not_use_microphones_is_told(
+    serve_page: ServePage, open_tab: Open
+) -> None:
+    hide = "Object.defineProperty(Navigator.prototype, 'mediaDevices', { value: undefined });"
+    page = await open_tab(serve_page(), fake=False, script=hide)
+    await page.start(until="idle")
+    await expect(page.failure).to_contain_text("only to https pages and to localhost")
+
+
+async def test_an_unplugged_microphone_is_told(serve_page: ServePage, open_tab: Open) -> None:
+    page = await open_tab(serve_page())
+    await page.start()
+    await page.tab.evaluate("rig.live[0].dispatchEvent(new Event('ended'))")
+    await expect(page.failure).to_contain_text("unplugged or blocked")
+    await page.reach("idle")
+
+
+async def test_a_panel_that_is_taken_out_of_the_page_lets_go_of_the_microphone(
+    serve_page: ServePage, open_tab: Open
+) -> None:
+    page = await open_tab(serve_page())
+    await page.start()
+    await page.root.evaluate("root => root.remove()")
+    await page.tab.wait_for_function("rig.live[0].readyState === 'ended'")
+    await page.tab.wait_for_function("rig.socket.readyState === WebSocket.CLOSED")
+
+
+async def test_a_browser_that_resamples_no_microphone_is_helped(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    firefox = """const create = AudioContext.prototype.createMediaStreamSource;
+    AudioContext.prototype.createMediaStreamSource = function (stream) {
+      if (this.sampleRate !== 24000) return create.call(this, stream);
+      throw new DOMException("different sample rates", "NotSupportedError");
+    };"""
+    page = await open_tab(serve_page(), script=firefox)
+    await page.start()
+    await page.say(questions[0])
+    await page.reach("speaking")
+    await page.reach("listening")
+    assert await page.tab.evaluate("rig.contexts.map(context => context.sampleRate)") != [24000]
+    length = await page.players.nth(1).evaluate(_LENGTH)
+    assert length == pytest.approx(questions[0].duration, abs=1.2)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_a_phone_scrolls_down_only(
+    serve_page: ServePage, open_tab: Open, questions: Questions, scheme: str
+) -> None:
+    size = {"width": 390, "height": 780}
+    page = await open_tab(serve_page(), viewport=size, color_scheme=scheme)
+    await page.start()
+    await page.talk(questions[0])
+    assert await page.tab.evaluate("document.documentElement.scrollWidth") == 390
+    await expect(page.root.get_by_role("button", name="Stop conversation")).to_be_in_viewport()
+
+
+async def test_the_panel_works_in_somebody_elses_gradio_app(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    import gradio as gr
+
+    from duologue.transports.page import Voice
+
+    def show(event: gr.EventData) -> str:
+        return str(event._data["reply"])
+
+    port = _free_port()
+    origin = f"http://127.0.0.1:{port}"
+    server = serve_page(ScriptedModel([say("Fine")]), allow_origin=(origin,))
+    with gr.Blocks(analytics_enabled=False) as demo:
+        voice = Voice(url=f"{server.url}/v1/realtime")
+        words = gr.Textbox(label="Words")
+        voice.turn(show, None, words, show_progress="hidden", queue=False)
+    _, url, _ = demo.launch(server_port=port, prevent_thread_lock=True, quiet=True)
+    try:
+        page = await open_tab(url)
+        await page.start()
+        await page.talk(questions[0])
+        await expect(page.tab.get_by_label("Words")).to_have_value("Fine")
+    finally:
+        demo.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
