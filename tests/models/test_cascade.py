@@ -1,5 +1,7 @@
 import asyncio
 import contextlib
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -188,11 +190,20 @@ async def test_an_utterance_leaves_no_trace_in_the_next(
 @together
 async def test_the_turns_before_reach_the_language_model(model: SpeechModel) -> None:
     language = cast(pipeline.Cascade, model)._language
-    key = turn("Where is the key?", "The key is in the blue vase.")
+    key = turn("The key is in the blue vase.", "Thank you.")
     with_it = [clause async for clause in language.answer("Where is the key?", [key])]
     without = [clause async for clause in language.answer("Where is the key?")]
     assert "vase" in "".join(with_it)
     assert "vase" not in "".join(without)
+
+
+@needs_weights
+@together
+async def test_many_answers_one_after_the_other_all_come(model: SpeechModel) -> None:
+    # On connections that were kept, one in fifteen broke off.
+    language = cast(pipeline.Cascade, model)._language
+    for _ in range(20):
+        assert [clause async for clause in language.answer("Hello.")]
 
 
 @needs_weights
@@ -373,6 +384,26 @@ async def test_nothing_is_left_after_close() -> None:
     await model.close()
     assert set(psutil.Process().children(recursive=True)) == before
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@needs_weights
+def test_the_processes_end_with_a_server_that_is_killed() -> None:
+    script = """
+import asyncio
+from duologue.model import load_model
+async def main():
+    await load_model("cascade").start()
+    print("ready", flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as server:
+        assert server.stdout
+        assert server.stdout.readline() == b"ready\n"
+        processes = psutil.Process(server.pid).children(recursive=True)
+        assert len(processes) == 3
+        server.kill()
+    assert psutil.wait_procs(processes, timeout=5)[1] == []
 
 
 @needs_weights
