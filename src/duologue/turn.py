@@ -15,14 +15,12 @@ WINDOW = 512
 """Samples that the voice-activity detector sees at once: 32 ms at `INPUT_RATE`."""
 
 _SECONDS = WINDOW / INPUT_RATE
-_ONSET, _OF = (
-    3,
-    4,
-)  # windows that are speech: known 136 ms (p50) after the onset
+_ONSET, _OF = 3, 4  # windows that are speech: known 136 ms (p50) after the onset
 _HYSTERESIS = 0.15  # silence begins this far below the threshold (Silero's own default)
 # What is this much quieter than the speaker's own speech is silence, whatever the network says: it lags
 # 60 ms behind the end of a word, and takes talk in the background for speech (decibels).
 _QUIETER = 18.0
+_DIP = 3  # windows; one that is shorter is inside a word, and not quiet
 
 
 class Vad(Protocol):
@@ -135,6 +133,8 @@ class TurnDetector:
         self._utterance.append(window)
         loud = self._level.is_loud(window, speech=probability >= self.settings.threshold)
         self._count_silence(probability, loud)
+        if not loud:  # the newest windows were all quiet; in the first the last word faded away
+            self._silent = max(self._silent, _DIP - 1)
         if self._silent * _SECONDS >= self.settings.silence:
             yield self._end()
         elif len(self._utterance) * _SECONDS >= self.settings.time_limit:
@@ -163,7 +163,7 @@ class _SpeechLevel:
 
     def __init__(self) -> None:
         self._speech: list[float] = []  # the levels of the windows of speech, sorted
-        self._newest: deque[float] = deque(maxlen=3)  # so that a dip inside a word is not quiet
+        self._newest: deque[float] = deque(maxlen=_DIP)
 
     def is_loud(self, window: Samples, *, speech: bool) -> bool:
         """Whether the newest windows come near the level that 80 % of the speech stay below."""

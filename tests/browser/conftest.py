@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from conftest import SHARED, serving
 from playwright.async_api import Browser
 
 from browser.rig import Page, chromium, find_chromium, open_page
+from conftest import SHARED, serving
 from duologue.audio import AudioChunk, read_audio
 from duologue.config import load_config
 from duologue.model import SpeechModel

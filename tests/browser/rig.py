@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from playwright.async_api import Browser, Locator, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Locator, async_playwright
 from playwright.async_api import Page as Tab
 
 from duologue.audio import AudioChunk, Samples
@@ -137,12 +137,7 @@ class Page:
         tab.on("request", lambda request: self.requests.append(request.url))
         tab.on("websocket", lambda socket: self.requests.append(socket.url))
         tab.on("pageerror", lambda error: self.complaints.append(str(error)))
-        tab.on(
-            "console",
-            lambda message: (
-                message.type in ("error", "warning") and self.complaints.append(message.text)
-            ),
-        )
+        tab.on("console", self._listen)
 
     @property
     def root(self) -> Locator:
@@ -232,6 +227,10 @@ class Page:
             "rig.live.filter(track => track.readyState === 'live').length"
         )
         return count
+
+    def _listen(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
 
 
 async def open_page(

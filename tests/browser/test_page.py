@@ -337,7 +337,7 @@ async def test_the_panel_works_in_somebody_elses_gradio_app(
     from duologue.transports.page import Voice
 
     def show(event: gr.EventData) -> str:
-        return str(event._data["reply"])
+        return f"You: {event.user} It: {event.reply}"
 
     port = _free_port()
     origin = f"http://127.0.0.1:{port}"
@@ -351,7 +351,7 @@ async def test_the_panel_works_in_somebody_elses_gradio_app(
         page = await open_tab(url)
         await page.start()
         await page.talk(questions[0])
-        await expect(page.tab.get_by_label("Words")).to_have_value("Fine")
+        await expect(page.tab.get_by_label("Words")).to_have_value("You:  It: Fine")
     finally:
         demo.close()
 

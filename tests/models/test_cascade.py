@@ -407,6 +407,17 @@ asyncio.run(main())
 
 
 @needs_weights
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.8])
+async def test_a_start_that_is_abandoned_leaves_nothing(seconds: float) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    task = asyncio.ensure_future(load_model("cascade").start())
+    await asyncio.sleep(seconds)
+    await abandon(cast("asyncio.Task[object]", task))
+    assert set(psutil.Process().children(recursive=True)) == before
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@needs_weights
 async def test_close_without_start_is_fine() -> None:
     await load_model("cascade").close()
 
@@ -481,9 +492,17 @@ def test_the_conversation_has_instructions_and_the_turns_that_were_heard() -> No
     assert question["content"] == "What is it?"
 
 
-def test_old_turns_are_forgotten_four_at_a_time() -> None:
-    turns = [turn(f"Question {number}.", "An answer. " * 4) for number in range(30)]
-    firsts = [str(messages("Why?", turns[:count], "")[3]["content"]) for count in range(10, 30)]
-    assert len(set(firsts)) in (5, 6)  # so that most conversations begin like the one before
-    kept = messages("Why?", turns, "")
-    assert kept[-2]["content"] == ("An answer. " * 4).strip()
+def test_old_turns_are_forgotten_a_few_at_a_time() -> None:
+    turns = [turn(f"Question {number}.", "An answer. " * 4) for number in range(60)]
+    firsts = [str(messages("Why?", turns[:count], "")[3]["content"]) for count in range(20, 60)]
+    assert 8 < len(set(firsts)) < 16  # so that most conversations begin like the one before
+    for count in range(60):
+        kept = messages("Why?", turns[:count], "")[3:-1]
+        assert min(2 * count, 4) <= len(kept) <= 24
+        assert not kept or kept[-1]["content"] == ("An answer. " * 4).strip()
+
+
+def test_the_last_turn_is_kept_however_long_it_is() -> None:
+    conversation = messages("Why?", [turn("Hi.", "Hi."), turn("Tell me.", "word " * 1000)], "")
+    assert conversation[-3]["content"] == "Tell me."
+    assert 0 < len(str(conversation[-2]["content"])) < 600

@@ -13,7 +13,7 @@ def load(voice: str = "en-us", recognisers: str = "2") -> SpeechModel:
 
     Args:
         voice: a voice of espeak-ng, such as en-us, en-gb or en-us+f3.
-        recognisers: how many utterances can be recognised at once, 1 to 8; 45 MB each.
+        recognisers: how many utterances can be recognised at once, 1 to 8; 140 MB each.
 
     Raises:
         ModelUnavailable: a package or the weights are missing.

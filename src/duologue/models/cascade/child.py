@@ -91,11 +91,6 @@ class Child:
         return child
 
     @property
-    def pid(self) -> int:
-        """Of its process."""
-        return self._process.pid
-
-    @property
     def alive(self) -> bool:
         """Whether it still runs, as far as is known."""
         return self._process.returncode is None

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import math
 import secrets
 import string
 from collections.abc import AsyncGenerator, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import openai
@@ -22,15 +24,13 @@ _log = logging.getLogger(__name__)
 _LONGEST_ANSWER = 80  # tokens, about 25 s of speech
 _PATIENCE = 30.0  # seconds without a sign of life
 
-# In tokens; together with the answer they stay well below llama_child.SLOT_TOKENS, as tokens are
-# only estimated. One thread reads 130 tokens a second, so what is new in them delays the answer.
+# In tokens; together with the answer they stay below llama_child.SLOT_TOKENS even where the estimate
+# is off by a half. One thread reads 130 tokens a second, so what is new in them delays the answer.
 _INSTRUCTIONS = 600
-_HISTORY = 200
-_QUESTION = 200
+_HISTORY = 300
+_QUESTION = 150
 
-_STEP = 4  # turns are forgotten four at a time, so that the rest can mostly be taken from the cache
-
-_LETTERS = frozenset(f"{string.ascii_letters} ".encode())
+_LETTERS = f"{string.ascii_letters} ".encode()
 
 _CHARACTER = "You are a helpful voice assistant. Answer in one short sentence."
 # An example does more than instructions to keep the answers of so small a model short.
@@ -104,14 +104,9 @@ class LanguageModel:
         await self._stop()
         await self._client.close()
 
-    @property
-    def pid(self) -> int | None:
-        """Of its process, if it runs."""
-        return self._child.pid if self._child else None
-
     async def _warm_up(self) -> None:
-        async for _ in self.answer("Hello."):
-            break
+        async with contextlib.aclosing(self.answer("Hello.")) as answer:
+            await anext(answer)
 
     async def _pieces(
         self, conversation: list[ChatCompletionMessageParam]
@@ -183,20 +178,28 @@ def messages(
     conversation: list[ChatCompletionMessageParam] = [{"role": "system", "content": character}]
     said = [(turn.user_text or "", turn.reply_text) for turn in turns]
     for user, reply in (*_EXAMPLE, *_last([turn for turn in said if all(turn)])):
-        conversation.append({"role": "user", "content": user})
-        conversation.append({"role": "assistant", "content": reply})
+        conversation.append({"role": "user", "content": _fitting(user, _HISTORY / 2)})
+        conversation.append({"role": "assistant", "content": _fitting(reply, _HISTORY / 2)})
     conversation.append({"role": "user", "content": _fitting(question, _QUESTION)})
     return conversation
 
 
 def _last(turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    for first in range(0, len(turns), _STEP):
-        if sum(_tokens(text) for turn in turns[first:] for text in turn) <= _HISTORY:
-            return turns[first:]
-    return []
+    """The last turns, at least one.
+
+    They are forgotten half of `_HISTORY` at a time: from one turn to the next the conversation
+    mostly begins as before, and the language model finds that beginning in its cache.
+    """
+    ends = list(accumulate(_tokens(user) + _tokens(reply) for user, reply in turns))
+    step = _HISTORY / 2
+    forgotten = max(0, math.ceil((ends[-1] - _HISTORY) / step) * step) if ends else 0
+    starts = [0.0, *ends]
+    return [turn for turn, start in zip(turns[:-1], starts, strict=False) if start >= forgotten] + (
+        turns[-1:]
+    )
 
 
-def _fitting(text: str, tokens: int) -> str:
+def _fitting(text: str, tokens: float) -> str:
     """The beginning of a text, cut between words where it is too long."""
     text = text.encode(errors="replace").decode()  # half a surrogate pair cannot be sent
     while _tokens(text) > tokens:
@@ -208,5 +211,5 @@ def _fitting(text: str, tokens: int) -> str:
 def _tokens(text: str) -> float:
     """About how many tokens a text has: three letters each in English, else up to a byte each."""
     data = text.encode(errors="replace")
-    letters = sum(byte in _LETTERS for byte in data)
-    return letters / 3 + len(data) - letters
+    others = len(data.translate(None, _LETTERS))
+    return (len(data) - others) / 3 + others

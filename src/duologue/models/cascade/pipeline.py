@@ -54,9 +54,13 @@ class Cascade:
 
     async def start(self) -> None:
         """Start the processes, and warm them up."""
-        started = await asyncio.gather(
-            self._recogniser.start(), self._language.start(), return_exceptions=True
-        )
+        try:
+            started = await asyncio.gather(
+                self._recogniser.start(), self._language.start(), return_exceptions=True
+            )
+        except asyncio.CancelledError:
+            await self.close()
+            raise
         for failure in started:
             if failure is not None:
                 await self.close()

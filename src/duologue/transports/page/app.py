@@ -88,6 +88,7 @@ def build(
             api_visibility="private",
             concurrency_limit=None,
             queue=False,
+            trigger_mode="always_last",  # or what comes while `show` runs would be dropped
         )
     return blocks
 
@@ -126,7 +127,7 @@ def _utterance(turn: Turn) -> str:
 def _reply(turn: Turn) -> str:
     """Empty while there is nothing to show of it."""
     parts = [_as_text(turn.reply_text)]
-    samples = len(turn.reply_audio.samples)
+    samples = sum(len(chunk.audio.samples) for chunk in turn.reply if chunk.audio)
     if turn.status == "in_progress":
         return parts[0]
     if samples:

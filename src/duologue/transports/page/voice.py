@@ -51,7 +51,8 @@ with patch.object(component_meta, "create_or_modify_pyi"):
             with gr.Blocks() as demo:
                 voice = Voice(url="http://127.0.0.1:7860/v1/realtime")
                 words = gr.Textbox(label="Last words", lines=2)
-                voice.turn(show, None, words, show_progress="hidden", queue=False)
+                # "always_last": or what comes while `show` runs would be dropped.
+                voice.turn(show, None, words, show_progress="hidden", trigger_mode="always_last")
 
             demo.launch(server_port=7861)
 

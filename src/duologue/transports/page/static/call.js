@@ -145,7 +145,7 @@ export class Call {
     this.stop();
   }
 
-  /** Clear the loudspeaker; a context that never ran gives no answer, and needs none. */
+  /** Clear the loudspeaker, if there is anything in it. */
   async #silence() {
     if (!this.#speaker?.item) return { item: null, played: 0 };
     return this.#speaker.clear();
