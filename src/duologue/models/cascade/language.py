@@ -190,13 +190,12 @@ def _last(turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
     They are forgotten half of `_HISTORY` at a time: from one turn to the next the conversation
     mostly begins as before, and the language model finds that beginning in its cache.
     """
-    ends = list(accumulate(_tokens(user) + _tokens(reply) for user, reply in turns))
+    lengths = (_tokens(user) + _tokens(reply) for user, reply in turns)
+    *starts, end = accumulate(lengths, initial=0.0)
     step = _HISTORY / 2
-    forgotten = max(0, math.ceil((ends[-1] - _HISTORY) / step) * step) if ends else 0
-    starts = [0.0, *ends]
-    return [turn for turn, start in zip(turns[:-1], starts, strict=False) if start >= forgotten] + (
-        turns[-1:]
-    )
+    forgotten = math.ceil((end - _HISTORY) / step) * step
+    kept = sum(start >= forgotten for start in starts)
+    return turns[-max(1, kept) :]
 
 
 def _fitting(text: str, tokens: float) -> str:
