@@ -15,10 +15,10 @@ lint: .venv/dev.done
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
 
 check: .venv/dev.done
-	@$(BIN)/duologue pull && $(BIN)/python -m pytest
+	@$(BIN)/duologue pull && $(BIN)/python -m pytest -p no:cacheprovider
 
 bench: .venv/dev.done chromium
-	@$(BIN)/duologue pull && $(BIN)/python -m bench
+	@$(BIN)/duologue pull && PYTHONPATH=tests $(BIN)/python -m bench
 
 chromium:
 	@if [ -z "$(CHROMIUM)" ]; then \

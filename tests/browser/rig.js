@@ -91,13 +91,18 @@
   };
   rig.hush = () => rig.words?.stop();
 
-  rig.recordings = (name) =>
-    rig.tracks[name].map(({ rate, chunks }) => ({
+  /** What came since the last call, of the newest track; all of it at once would halt the page for seconds. */
+  rig.drain = (name) => {
+    const { rate, chunks } = rig.tracks[name].at(-1);
+    const news = chunks.splice(0);
+    return {
+      track: rig.tracks[name].length,
       rate,
-      frame: chunks[0]?.frame ?? 0,
-      offsets: chunks.map(({ offset }) => offset),
-      samples: chunks.map(({ chunk }) => encode(chunk)),
-    }));
+      frame: news[0]?.frame ?? 0,
+      offsets: news.map(({ offset }) => offset),
+      samples: news.map(({ chunk }) => encode(chunk)),
+    };
+  };
 
   function encode(samples) {
     return btoa(String.fromCharCode(...new Uint8Array(samples.buffer)));

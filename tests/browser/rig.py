@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,16 @@ class Times:
         return self.audible - self.ended
 
 
+@dataclass(slots=True)
+class _Kept:
+    """Of a track, what was fetched so far."""
+
+    number: int
+    frame: int  # the first
+    offsets: list[float] = field(default_factory=list)
+    samples: list[bytes] = field(default_factory=list)
+
+
 class Page:
     """The page in one tab.
 
@@ -134,6 +144,7 @@ class Page:
         self.tab = tab
         self.requests: list[str] = []
         self.complaints: list[str] = []
+        self._tracks: dict[str, _Kept] = {}
         tab.on("request", lambda request: self.requests.append(request.url))
         tab.on("websocket", lambda socket: self.requests.append(socket.url))
         tab.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -170,10 +181,18 @@ class Page:
 
     async def reach(self, state: str, seconds: float = 20) -> None:
         """Wait until `data-state` is `state`."""
-        # Looks at every frame; playwright's own expectations look once a second, and miss some.
+        # Looks at every frame; playwright's own expectations look once a second.
         await self.tab.wait_for_function(
             "state => document.querySelector('section.voice')?.dataset.state === state",
             arg=state,
+            timeout=seconds * 1000,
+        )
+
+    async def pass_through(self, state: str, since: float, seconds: float = 20) -> None:
+        """Wait until `data-state` is `state`, or has been since then, however briefly."""
+        await self.tab.wait_for_function(
+            "([state, since]) => rig.log.some(entry => entry.state === state && entry.at >= since)",
+            arg=[state, since * 1000],
             timeout=seconds * 1000,
         )
 
@@ -190,7 +209,7 @@ class Page:
         """Say something, hear the reply to its end, and tell how that went."""
         start = time.time()
         await self.say(sound)
-        await self.reach("speaking")
+        await self.pass_through("speaking", since=start)
         await self.reach("listening", 60)
         await self.tab.wait_for_timeout(150)  # the taps send what they heard every 85 ms
         end = time.time()
@@ -211,15 +230,18 @@ class Page:
         return [{**entry, "at": entry["at"] / 1000} for entry in entries]
 
     async def track(self, name: str) -> Track:
-        """What went through "mic" or "speaker" since the last Start."""
-        recorded = (await self.tab.evaluate("name => rig.recordings(name)", name))[-1]
-        data = b"".join(base64.b64decode(chunk) for chunk in recorded["samples"])
-        offsets = np.array(recorded["offsets"]) / 1000
+        """What went through "mic" since the page was opened, or "speaker" since the last Start."""
+        news = await self.tab.evaluate("name => rig.drain(name)", name)
+        kept = self._tracks.get(name)
+        if not kept or kept.number != news["track"]:
+            kept = self._tracks[name] = _Kept(news["track"], news["frame"])
+        kept.offsets += news["offsets"]
+        kept.samples += map(base64.b64decode, news["samples"])
+        offsets = np.array(kept.offsets) / 1000
         # The audio thread runs in bursts: of half a second, the earliest rendering is the honest one.
         steady = np.array([offsets[max(0, i - 6) : i + 7].min() for i in range(len(offsets))])
-        frames = recorded["frame"] + 2048 * np.arange(len(offsets))
-        rate = recorded["rate"]
-        return Track(np.frombuffer(data, "<f4"), rate, steady + frames / rate)
+        starts = steady + (kept.frame + 2048 * np.arange(len(offsets))) / news["rate"]
+        return Track(np.frombuffer(b"".join(kept.samples), "<f4"), news["rate"], starts)
 
     async def live_tracks(self) -> int:
         """How many microphones are still held."""
