@@ -96,7 +96,7 @@
     const { rate, chunks } = rig.tracks[name].at(-1);
     const news = chunks.splice(0);
     return {
-      track: rig.tracks[name].length,
+      track: `${performance.timeOrigin} ${rig.tracks[name].length}`,
       rate,
       frame: news[0]?.frame ?? 0,
       offsets: news.map(({ offset }) => offset),

@@ -125,7 +125,7 @@ class Times:
 class _Kept:
     """Of a track, what was fetched so far."""
 
-    number: int
+    name: str
     frame: int  # the first
     offsets: list[float] = field(default_factory=list)
     samples: list[bytes] = field(default_factory=list)
@@ -233,7 +233,7 @@ class Page:
         """What went through "mic" since the page was opened, or "speaker" since the last Start."""
         news = await self.tab.evaluate("name => rig.drain(name)", name)
         kept = self._tracks.get(name)
-        if not kept or kept.number != news["track"]:
+        if not kept or kept.name != news["track"]:
             kept = self._tracks[name] = _Kept(news["track"], news["frame"])
         kept.offsets += news["offsets"]
         kept.samples += map(base64.b64decode, news["samples"])
@@ -275,5 +275,5 @@ async def open_page(
         await owner.add_init_script(script)
     page = Page(await owner.new_page())
     await page.tab.goto(url)
-    await page.reach("idle")
+    await page.tab.wait_for_selector("section.voice .talk:enabled")
     return page

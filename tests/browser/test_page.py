@@ -345,7 +345,7 @@ async def test_the_panel_works_in_somebody_elses_gradio_app(
     with gr.Blocks(analytics_enabled=False) as demo:
         voice = Voice(url=f"{server.url}/v1/realtime")
         words = gr.Textbox(label="Words")
-        voice.turn(show, None, words, show_progress="hidden", queue=False)
+        voice.turn(show, None, words, show_progress="hidden", trigger_mode="always_last")
     _, url, _ = demo.launch(server_port=port, prevent_thread_lock=True, quiet=True)
     try:
         page = await open_tab(url)

@@ -498,7 +498,7 @@ def test_old_turns_are_forgotten_a_few_at_a_time() -> None:
     assert 4 < len(set(firsts)) < 10  # so that most conversations begin like the one before
     for count in range(60):
         kept = messages("Why?", turns[:count], "")[3:-1]
-        assert min(2 * count, 4) <= len(kept) <= 24
+        assert min(2 * count, 4) <= len(kept) <= 30
         assert not kept or kept[-1]["content"] == ("An answer. " * 4).strip()
 
 
