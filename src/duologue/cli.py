@@ -130,7 +130,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     logging.basicConfig(
         level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx2", "uvicorn.error"):
+        logging.getLogger(chatty).setLevel(max(logging.getLogger().level, logging.WARNING))
 
     async def run() -> None:
         with TemporaryDirectory(prefix="duologue-") as folder:

@@ -4,9 +4,11 @@ import asyncio
 import logging
 import os
 import secrets
+import signal
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from http.cookies import SimpleCookie
 
 import uvicorn
@@ -216,10 +218,14 @@ async def running(
         DuologueError: the model cannot be started.
     """
     with bind(config.host, config.port) as listener:
-        await model.start()
+        starting = asyncio.create_task(model.start())
+        # Loading the page takes as long as loading a model, and one needs not wait for the other.
+        server = asyncio.create_task(asyncio.to_thread(Server, config, model, vad))
         try:
-            yield Uvicorn(Server(config, model, vad), listener)
+            await asyncio.gather(starting, server)
+            yield Uvicorn(server.result(), listener)
         finally:
+            await asyncio.wait([starting, server])
             await model.close()
 
 
@@ -250,6 +256,22 @@ class Uvicorn(uvicorn.Server):
     async def run_until_stopped(self) -> None:
         """Serve until a signal, or until `should_exit` is set."""
         await self.serve(sockets=[self._listener])
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at Ctrl-C or SIGTERM, and return: uvicorn would raise the signal again and end the
+        process before the model is closed and the temporary folder removed.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, self.handle_exit) for number in signals]
+        try:
+            yield
+        finally:
+            for number, handler in zip(signals, before, strict=True):
+                signal.signal(number, handler)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain first; a second signal, or the end of the grace, cuts that short."""
