@@ -259,8 +259,10 @@ class Uvicorn(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop at Ctrl-C or SIGTERM, and return: uvicorn would raise the signal again and end the
-        process before the model is closed and the temporary folder removed.
+        """Stop at Ctrl-C or SIGTERM.
+
+        uvicorn would raise the signal again at the end, and so end the process before the model is
+        closed and the temporary folder removed.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -1,8 +1,12 @@
 """Silero VAD: whether a window holds speech."""
 
+import os
 from pathlib import Path
 
 import numpy as np
+
+# onnxruntime 1.32 sends usage to its makers from the moment it is imported; this program tells nobody.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
 from duologue.audio import INPUT_RATE, Samples

@@ -2,14 +2,17 @@
 
 import asyncio
 import re
-import socket
+import threading
 
 import pytest
+import uvicorn
 from playwright.async_api import expect
+from starlette.applications import Starlette
 
 from browser.conftest import Open, ServePage
 from browser.rig import Page, chromium, open_page
 from duologue.audio import AudioChunk
+from duologue.server import bind
 from duologue.testing import ScriptedModel, say
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -339,24 +342,23 @@ async def test_the_panel_works_in_somebody_elses_gradio_app(
     def show(event: gr.EventData) -> str:
         return f"You: {event.user} It: {event.reply}"
 
-    port = _free_port()
-    origin = f"http://127.0.0.1:{port}"
-    server = serve_page(ScriptedModel([say("Fine")]), allow_origin=(origin,))
-    with gr.Blocks(analytics_enabled=False) as demo:
-        voice = Voice(url=f"{server.url}/v1/realtime")
-        words = gr.Textbox(label="Words")
-        voice.turn(show, None, words, show_progress="hidden", trigger_mode="always_last")
-    _, url, _ = demo.launch(server_port=port, prevent_thread_lock=True, quiet=True)
-    try:
-        page = await open_tab(url)
-        await page.start()
-        await page.talk(questions[0])
-        await expect(page.tab.get_by_label("Words")).to_have_value("You:  It: Fine")
-    finally:
-        demo.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with bind("127.0.0.1", 0) as listener:
+        origin = "http://{}:{}".format(*listener.getsockname())
+        server = serve_page(ScriptedModel([say("Fine")]), allow_origin=(origin,))
+        with gr.Blocks(analytics_enabled=False) as demo:
+            voice = Voice(url=f"{server.url}/v1/realtime")
+            words = gr.Textbox(label="Words")
+            voice.turn(show, None, words, show_progress="hidden", trigger_mode="always_last")
+        app = gr.mount_gradio_app(Starlette(), demo, path="/")
+        theirs = uvicorn.Server(uvicorn.Config(app, log_config=None))
+        thread = threading.Thread(target=theirs.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            page = await open_tab(origin)
+            await page.start()
+            await page.talk(questions[0])
+            await expect(page.tab.get_by_label("Words")).to_have_value("You:  It: Fine")
+            await page.tab.context.close()
+        finally:
+            theirs.should_exit = True
+            thread.join()

@@ -21,7 +21,9 @@ class Panel {
   #trigger;
   #conf;
   #call = null;
-  #words = { user: "", reply: "" };
+  // One object for all `turn` events: one that Gradio has put off ("always_last") is sent later with
+  // the data object of the event before it.
+  #news = { conversation: null, user: "", reply: "" };
   #settling = 0;
 
   constructor(root, trigger, conf) {
@@ -65,9 +67,8 @@ class Panel {
 
   #begin() {
     this.#rename();
-    this.#words = { user: "", reply: "" };
     this.#fail("", "");
-    this.#tell({});
+    this.#tell({ user: "", reply: "" });
     this.#show("idle");
   }
 
@@ -120,12 +121,9 @@ class Panel {
   }
 
   #tell(words) {
-    Object.assign(this.#words, words);
+    Object.assign(this.#news, words, { conversation: this.#name });
     clearTimeout(this.#settling);
-    this.#settling = setTimeout(
-      () => this.#trigger("turn", { conversation: this.#name, ...this.#words }),
-      SETTLE,
-    );
+    this.#settling = setTimeout(() => this.#trigger("turn", this.#news), SETTLE);
   }
 
   /** Gradio says nothing when it takes a component away; the microphone must not stay on. */

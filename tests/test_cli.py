@@ -1,0 +1,142 @@
+"""The command line, as a user types it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from duologue.audio import read_audio
+from duologue.testing import tone
+
+COMMAND = [sys.executable, "-m", "duologue"]
+
+
+def run(*arguments: str, code: int = 0) -> tuple[str, str]:
+    """What a command says on standard output and standard error."""
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+@contextmanager
+def serving(temporary: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server and its URL."""
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--model", "echo", "--port", "0", *flags],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    try:
+        assert process.stdout
+        said = process.stdout.readline()
+        url = re.search(r"http://\S+", said)
+        assert url, said
+        yield process, url[0]
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+@pytest.fixture
+def question(tmp_path: Path) -> Path:
+    """Stereo, 44.1 kHz: what a phone records."""
+    path = tmp_path / "question.wav"
+    sound = tone(1.0, 44_100).samples
+    soundfile.write(path, [[sample, sample] for sample in sound], 44_100)
+    return path
+
+
+@pytest.mark.parametrize("command", ["serve", "say", "pull", "doctor"])
+def test_every_command_explains_itself(command: str) -> None:
+    said, _ = run(command, "--help")
+    assert said.startswith(f"usage: duologue {command}")
+    assert len(said.splitlines()) > 6
+
+
+def test_every_setting_has_a_flag_with_its_default() -> None:
+    said = " ".join(run("serve", "--help")[0].split())
+    assert "--silence SILENCE seconds of silence that end a turn. [0.5]" in said
+    assert "--no-barge-in" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["say", "nothing.wav"], "there is no file nothing.wav"),
+        (["say", "QUESTION", "-o", "reply.ogg"], "written as .wav or .mp3, not as reply.ogg"),
+        (
+            ["say", "QUESTION", "--url", "http://127.0.0.1:9"],
+            "no Duologue server at http://127.0.0.1:9",
+        ),
+        (["say", "QUESTION", "-o", "/no/folder/reply.wav", "--model", "echo"], "cannot be written"),
+        (["serve", "--port", "lots"], "port is 'lots'"),
+        (["serve", "--model", "nobody"], "no model named 'nobody'"),
+        (["serve", "--config", "nothing.toml"], "the configuration nothing.toml cannot be read"),
+        (["serve", "--host", "192.0.2.1", "--model", "echo"], "cannot serve on 192.0.2.1"),
+        (["pull", "everything"], "no weights named 'everything'; there are: silero-vad"),
+    ],
+)
+def test_an_error_is_one_sentence_and_exit_code_2(
+    question: Path, arguments: list[str], sentence: str
+) -> None:
+    given = [str(question) if word == "QUESTION" else word for word in arguments]
+    _, complaint = run(*given, code=2)
+    assert sentence in complaint
+    assert complaint.startswith("duologue: ")
+    assert complaint.count("\n") == 1
+
+
+def test_say_starts_a_server_of_its_own_and_keeps_the_answer(
+    question: Path, tmp_path: Path
+) -> None:
+    for name in ("reply.wav", "reply.mp3"):
+        reply = tmp_path / name
+        said, complaint = run("say", str(question), "-o", str(reply), "--model", "echo")
+        assert "first sound of the reply" in said
+        assert complaint == ""
+        assert read_audio(reply).duration == pytest.approx(1.0, abs=0.1)
+
+
+def test_say_talks_with_a_running_server(question: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, "--no-page") as (_, url):
+        assert re.search(r"reply, (0\.9|1\.0)\d s", run("say", str(question), "--url", url)[0])
+
+
+def test_doctor_tells_what_is_there() -> None:
+    said, _ = run("doctor")
+    assert "ok       the weights silero-vad in " in said
+    assert "missing" not in said
+
+
+def test_doctor_tells_how_to_get_what_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
+    said, _ = run("doctor", code=1)
+    assert "are missing; get them: duologue pull silero-vad" in said
+    assert "run: duologue pull silero-vad" in run("serve", "--model", "echo", code=2)[1]
+
+
+def test_a_server_serves_its_page_and_ends_at_a_signal_leaving_nothing_behind(
+    tmp_path: Path,
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with serving(temporary) as (process, url):
+        with urllib.request.urlopen(url) as page:
+            assert "Duologue" in page.read().decode()
+        with urllib.request.urlopen(url + "/health") as health:
+            assert json.load(health)["model"] == "echo"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert list(temporary.iterdir()) == []
