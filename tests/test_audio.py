@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from duologue.audio import (
     AudioChunk,
-    Resampler,
+    Downsampler,
     concatenate,
     from_pcm16,
     read_audio,
@@ -72,20 +72,43 @@ def test_what_is_no_sound_gets_a_sentence(tmp_path: Path, make: object, sentence
         read_audio(make(tmp_path / "a.wav"))
 
 
-def test_resampling_in_pieces_gives_what_resampling_the_whole_gives() -> None:
-    whole = tone(2, 24_000)
-    resampler = Resampler(24_000, 16_000)
-    pieces = [resampler.push(whole.between(t / 25, (t + 1) / 25)) for t in range(50)]
-    joined = concatenate(pieces, 16_000).samples
-    expected = whole.at(16_000).samples
-    assert len(expected) - len(joined) < 16_000 * 0.03
-    middle = slice(1_000, len(joined))
-    assert np.abs(joined[middle] - expected[middle]).max() < 0.01
+def sweep(start: float, end: float) -> AudioChunk:
+    """Two seconds that go from one frequency to another."""
+    time = np.arange(48_000) / 24_000
+    phase = 2 * np.pi * (start * time + (end - start) * time**2 / 4)
+    return AudioChunk((0.5 * np.sin(phase)).astype(np.float32), 24_000)
 
 
-def test_a_resampler_refuses_another_rate() -> None:
+def downsample(sound: AudioChunk, step: int) -> np.ndarray:
+    downsampler = Downsampler()
+    starts = range(0, len(sound.samples), step)
+    chunks = (AudioChunk(sound.samples[at : at + step], 24_000) for at in starts)
+    return concatenate([downsampler.push(chunk) for chunk in chunks], 16_000).samples
+
+
+@given(st.integers(1, 3000))
+def test_the_size_of_the_chunks_changes_nothing_to_a_sample(step: int) -> None:
+    sound = sweep(100, 6_000).between(0, 0.2)
+    pieces, whole = downsample(sound, step), downsample(sound, 10**6)
+    assert len(pieces) == len(whole)
+    assert np.abs(pieces - whole).max() < 1e-5
+
+
+def test_downsampling_gives_what_soxr_gives_and_is_not_late() -> None:
+    sound = sweep(100, 6_000)
+    ours, theirs = downsample(sound, 960), sound.at(16_000).samples
+    assert len(theirs) - len(ours) < 16  # 1 ms
+    late = 21  # samples: 1.3 ms
+    assert np.abs(ours[100 + late : 30_000 + late] - theirs[100:30_000]).max() < 0.005
+
+
+def test_what_16_khz_cannot_hold_is_gone() -> None:
+    assert np.abs(downsample(sweep(8_500, 11_900), 960)[200:]).max() < 0.5 * 10 ** (-50 / 20)
+
+
+def test_a_downsampler_refuses_another_rate() -> None:
     with pytest.raises(InvalidAudio, match="24000 Hz, got 8000 Hz"):
-        Resampler(24_000, 16_000).push(silence(1, 8_000))
+        Downsampler().push(silence(1, 8_000))
 
 
 def test_wav_and_mp3_are_one_file_each_of_the_whole_sound() -> None:

@@ -40,7 +40,7 @@ class AudioChunk:
         return len(self.samples) / self.rate
 
     def at(self, rate: int) -> "AudioChunk":
-        """The same sound at `rate` hertz. For a whole sound; a stream takes a `Resampler`."""
+        """The same sound at `rate` hertz. For a whole sound; a stream takes a `Downsampler`."""
         if rate == self.rate or not len(self.samples):
             return AudioChunk(self.samples, rate)
         return AudioChunk(soxr.resample(self.samples, self.rate, rate).astype(np.float32), rate)
@@ -79,21 +79,43 @@ def concatenate(chunks: Iterable[AudioChunk], rate: int) -> AudioChunk:
     return AudioChunk(np.concatenate(parts) if parts else np.zeros(0, np.float32), rate)
 
 
-class Resampler:
-    """Changes the rate of a stream, chunk by chunk, without clicks at the joints."""
+class Downsampler:
+    """Takes a stream from 24 to 16 kHz, chunk by chunk, without clicks at the joints and 1 ms late.
 
-    def __init__(self, source: int, target: int) -> None:
-        # LQ: 16-bit quality, and 11 ms of delay from 24 to 16 kHz where MQ and HQ have 21.
-        self._stream = soxr.ResampleStream(source, target, 1, dtype="float32", quality="LQ")
-        self._source, self._target = source, target
+    soxr holds back 11 to 42 ms of a stream, by quality, which is most of what the way from the
+    microphone to the end of a turn costs here. This is a linear-phase filter at 48 kHz of which only
+    the products that matter are computed: 25 us for 40 ms of sound.
+    """
+
+    def __init__(self) -> None:
+        self._past = np.zeros(len(_EVEN) - 1, np.float32)  # what the filter still needs
 
     def push(self, chunk: AudioChunk) -> AudioChunk:
-        """What can be said of the stream so far; the last few milliseconds wait for the next chunk."""
-        if chunk.rate != self._source:
-            raise InvalidAudio(f"expected {self._source} Hz, got {chunk.rate} Hz")
-        if self._source == self._target:
-            return chunk
-        return AudioChunk(self._stream.resample_chunk(chunk.samples), self._target)
+        """The stream at `INPUT_RATE`, as far as it is known."""
+        if chunk.rate != REPLY_RATE:
+            raise InvalidAudio(f"expected {REPLY_RATE} Hz, got {chunk.rate} Hz")
+        samples = np.concatenate((self._past, chunk.samples))
+        steps = (len(samples) - len(_EVEN) + 1) // 3  # of three samples in, two out
+        self._past = samples[3 * steps :]
+        if not steps:
+            return AudioChunk(np.zeros(0, np.float32), INPUT_RATE)
+        out = np.empty(2 * steps, np.float32)
+        samples = samples[: 3 * steps + len(_EVEN) - 1]
+        out[0::2] = np.convolve(samples, _EVEN, "valid")[0::3]
+        out[1::2] = np.convolve(samples, _ODD, "valid")[2::3]
+        return AudioChunk(out, INPUT_RATE)
+
+
+def _low_pass() -> Samples:
+    """A filter at 48 kHz: flat to 6.8 kHz, -60 dB from 8.2 kHz."""
+    taps = 127  # so that the delay, 63 samples, is a whole number of samples at 16 kHz
+    time = np.arange(taps) - (taps - 1) / 2
+    ideal = np.sinc(2 * 7_500 / 48_000 * time) * np.kaiser(taps, 5.65)
+    return np.asarray(2 * ideal / ideal.sum(), np.float32)
+
+
+# The taps that meet a sample at even and at odd positions of the output; the others meet a zero.
+_EVEN, _ODD = _low_pass()[0::2], _low_pass()[1::2]
 
 
 def read_audio(source: Path | bytes) -> AudioChunk:

@@ -10,7 +10,7 @@ from starlette.routing import WebSocketRoute
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from duologue.audio import INPUT_RATE, Resampler
+from duologue.audio import Downsampler
 from duologue.errors import (
     DuologueError,
     InvalidEvent,
@@ -30,7 +30,7 @@ from duologue.events import (
     SettingsApplied,
 )
 from duologue.session import Transport
-from duologue.transports.realtime.codec import WIRE_RATE, Encoder, decode
+from duologue.transports.realtime.codec import Encoder, decode
 
 _LONG = 256 * 1024  # characters; decoding more would hold the event loop for over 5 ms
 
@@ -61,7 +61,7 @@ class RealtimeTransport:
         self._socket = socket
         self._message_bytes = message_bytes
         self._encoder = Encoder(model)
-        self._resampler = Resampler(WIRE_RATE, INPUT_RATE)
+        self._downsampler = Downsampler()
         self._settings = Settings()
 
     async def __aiter__(self) -> AsyncIterator[ClientEvent]:
@@ -108,7 +108,7 @@ class RealtimeTransport:
         else:
             event = decode(text, self._settings)
         if isinstance(event, AudioReceived):
-            return replace(event, chunk=self._resampler.push(event.chunk))
+            return replace(event, chunk=self._downsampler.push(event.chunk))
         return event
 
 
