@@ -2,12 +2,11 @@
 
 import asyncio
 import re
-import threading
+import subprocess
+import sys
 
 import pytest
-import uvicorn
 from playwright.async_api import expect
-from starlette.applications import Starlette
 
 from browser.conftest import Open, ServePage
 from browser.rig import Page, chromium, open_page
@@ -332,33 +331,43 @@ async def test_a_phone_scrolls_down_only(
     await expect(page.root.get_by_role("button", name="Stop conversation")).to_be_in_viewport()
 
 
+_THEIR_APP = """
+import sys
+
+import gradio as gr
+from duologue import Voice
+
+def show(event: gr.EventData) -> str:
+    return f"You: {event.user} It: {event.reply}"
+
+with gr.Blocks(analytics_enabled=False) as demo:
+    voice = Voice(url=sys.argv[1])
+    words = gr.Textbox(label="Words")
+    voice.turn(show, None, words, show_progress="hidden", trigger_mode="always_last")
+
+demo.launch(server_port=int(sys.argv[2]), quiet=True, prevent_thread_lock=True)
+print("ready", flush=True)
+demo.block_thread()
+"""
+
+
 async def test_the_panel_works_in_somebody_elses_gradio_app(
     serve_page: ServePage, open_tab: Open, questions: Questions
 ) -> None:
-    import gradio as gr
-
-    from duologue.transports.page import Voice
-
-    def show(event: gr.EventData) -> str:
-        return f"You: {event.user} It: {event.reply}"
-
-    with bind("127.0.0.1", 0) as listener:
-        origin = "http://{}:{}".format(*listener.getsockname())
-        server = serve_page(ScriptedModel([say("Fine")]), allow_origin=(origin,))
-        with gr.Blocks(analytics_enabled=False) as demo:
-            voice = Voice(url=f"{server.url}/v1/realtime")
-            words = gr.Textbox(label="Words")
-            voice.turn(show, None, words, show_progress="hidden", trigger_mode="always_last")
-        app = gr.mount_gradio_app(Starlette(), demo, path="/")
-        theirs = uvicorn.Server(uvicorn.Config(app, log_config=None))
-        thread = threading.Thread(target=theirs.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            page = await open_tab(origin)
-            await page.start()
-            await page.talk(questions[0])
-            await expect(page.tab.get_by_label("Words")).to_have_value("You:  It: Fine")
-            await page.tab.context.close()
-        finally:
-            theirs.should_exit = True
-            thread.join()
+    with bind("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    theirs = f"http://127.0.0.1:{port}"
+    server = serve_page(ScriptedModel([say("Fine")]), allow_origin=(theirs,))
+    command = [sys.executable, "-c", _THEIR_APP, f"{server.url}/v1/realtime", str(port)]
+    app = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    try:
+        assert app.stdout
+        assert await app.stdout.readline() == b"ready\n"
+        page = await open_tab(theirs)
+        await page.start()
+        await page.talk(questions[0])
+        await expect(page.tab.get_by_label("Words")).to_have_value("You:  It: Fine")
+        await page.tab.context.close()
+    finally:
+        app.terminate()
+        await app.wait()
