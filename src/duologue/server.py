@@ -1,6 +1,7 @@
 """The ASGI app: the routes of the transports, who is who, how many at once, and a calm end."""
 
 import asyncio
+import importlib
 import logging
 import os
 import secrets
@@ -10,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from http.cookies import SimpleCookie
+from types import ModuleType
 
 import uvicorn
 from starlette.applications import Starlette
@@ -136,14 +138,18 @@ class Server:
         )
 
 
-def _mount_page(app: Starlette, server: Server) -> None:
+def _load_page() -> ModuleType:
     try:
-        from duologue.transports import page
+        return importlib.import_module("duologue.transports.page")
     except ModuleNotFoundError as error:
         raise InvalidSetting(
             f"the page needs the package {error.name!r}; install it with: "
             "pip install 'duologue[page]', or serve the line alone with --no-page"
         ) from error
+
+
+def _mount_page(app: Starlette, server: Server) -> None:
+    page = _load_page()
     app.router.routes.extend(page.routes())
     blocks = page.build(
         server.history,
@@ -219,13 +225,15 @@ async def running(
     """
     with bind(config.host, config.port) as listener:
         starting = asyncio.create_task(model.start())
-        # Loading the page takes as long as loading a model, and one needs not wait for the other.
-        server = asyncio.create_task(asyncio.to_thread(Server, config, model, vad))
         try:
-            await asyncio.gather(starting, server)
-            yield Uvicorn(server.result(), listener)
+            if config.page:  # takes as long as loading a model, and neither needs to wait
+                await asyncio.to_thread(_load_page)
+            # Here and not in that thread, where Gradio would make event loops and leave them open.
+            server = Server(config, model, vad)
+            await starting
+            yield Uvicorn(server, listener)
         finally:
-            await asyncio.wait([starting, server])
+            await asyncio.wait([starting])
             await model.close()
 
 
