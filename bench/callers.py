@@ -20,7 +20,7 @@ from duologue.audio import AudioChunk, read_audio, silence
 
 RATE = 24_000
 CHUNK = 0.04
-_QUIET = 0.03  # of the peak, -30 dB: below it, the end of a recording is silence
+_QUIET = 0.02  # of the peak, -34 dB: below it, the end of a recording is silence
 
 
 class Caller:
