@@ -4,7 +4,7 @@ Four kinds: what the client wants, what the detector hears, what becomes of a re
 number of their turn, so that a late one is known), and what the client is told.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from duologue.audio import AudioChunk
 from duologue.errors import DuologueError
@@ -265,7 +265,7 @@ class ErrorOccurred:
     """Something went wrong; unless the connection closes, the session goes on."""
 
     error: DuologueError
-    event_id: str | None = field(default=None)
+    event_id: str | None = None
 
 
 ServerEvent = (
