@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from duologue.audio import INPUT_RATE, silence
 from duologue.engine import Engine
-from duologue.errors import ModelFailed
+from duologue.errors import ModelFailed, ModelUnavailable
 from duologue.model import Capabilities, Prompt, ReplyChunk
 
 
@@ -28,8 +28,18 @@ class CountingNetwork:
         self.left: dict[int, list[int]] = {}
         self.largest_batch = 0
         self.threads: set[int] = set()
+        self.closed = False
         self.may_step = threading.Event()
         self.may_step.set()
+
+    def start(self) -> None:
+        self.threads.add(threading.get_ident())
+        if self.slots > 4:
+            raise ModelUnavailable("too many slots")
+
+    def close(self) -> None:
+        self.threads.add(threading.get_ident())
+        self.closed = True
 
     def admit(self, slot: int, prompt: Prompt) -> None:
         self.threads.add(threading.get_ident())
@@ -76,7 +86,17 @@ async def running(slots: int) -> AsyncIterator[tuple[Engine, CountingNetwork]]:
     finally:
         network.may_step.set()
         await engine.close()
-    assert len(network.threads) <= 1
+    assert network.closed
+    assert len(network.threads) == 1
+
+
+async def test_a_network_that_cannot_be_loaded_says_so_at_the_start() -> None:
+    network = CountingNetwork(5)
+    engine = Engine(network)
+    with pytest.raises(ModelUnavailable, match="too many slots"):
+        await engine.start()
+    await engine.close()
+    assert network.closed
 
 
 async def test_a_reply_comes_in_order_and_ends() -> None:

@@ -5,6 +5,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from duologue.errors import ModelFailed
@@ -46,6 +47,7 @@ class Engine:
         self._active: dict[int, _Request] = {}  # by slot; the thread's own
         self._wake = threading.Condition()
         self._closing = False
+        self._started: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     @property
@@ -59,8 +61,17 @@ class Engine:
         return self._model.slots - len(self._active)
 
     async def start(self) -> None:
-        """Start the thread."""
+        """Start the thread, and let the network load there.
+
+        Raises:
+            DuologueError: it cannot be loaded.
+        """
         self._thread.start()
+        try:
+            await asyncio.shield(asyncio.wrap_future(self._started))
+        except asyncio.CancelledError:
+            await self.close()
+            raise
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyChunk, None]:
         """Wait for a slot, then give the pieces as they are made.
@@ -91,6 +102,16 @@ class Engine:
             await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
+        try:
+            self._model.start()
+        except BaseException as error:  # noqa: BLE001  whoever waits for the start raises it
+            self._started.set_exception(error)
+        else:
+            self._started.set_result(None)
+            self._serve()
+        self._model.close()
+
+    def _serve(self) -> None:
         while self._wait_for_work():
             self._evict_abandoned()
             self._admit_waiting()

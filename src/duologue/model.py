@@ -34,7 +34,7 @@ class ReplyChunk:
     Attributes:
         audio: sound at `REPLY_RATE`, or None when the piece has none.
         text: the words spoken in `audio`, with the white space that joins them to the last ones.
-        user_text: what the user said, once the model knows; sent once, in front of the reply.
+        user_text: what the user said, once the model knows; sent once at most.
     """
 
     audio: AudioChunk | None = None
@@ -141,6 +141,10 @@ class SpeechModel(Protocol):
 class BatchedModel(Protocol):
     """What the author of a network writes: synchronous, one thread, no asyncio (see `engine`)."""
 
+    def start(self) -> None:
+        """Load whatever must be loaded, and warm it up. Called once, before the first reply."""
+        ...
+
     @property
     def capabilities(self) -> Capabilities:
         """What it can do."""
@@ -156,11 +160,18 @@ class BatchedModel(Protocol):
         ...
 
     def step(self, slots: Sequence[int]) -> Sequence[ReplyChunk | None]:
-        """Go on with the replies in these slots by one frame each; None: that reply has ended."""
+        """Go on with the replies in these slots by one frame each; None: that reply has ended.
+
+        An empty chunk: nothing to hear yet. A long prefill is best cut into such steps.
+        """
         ...
 
     def evict(self, slot: int) -> None:
         """Free a slot, at the end of its reply or before."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything, also of what a `start` that failed has loaded."""
         ...
 
 
