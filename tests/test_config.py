@@ -43,11 +43,23 @@ def test_texts_are_read_as_what_they_stand_for() -> None:
         ({"silence": "0"}, "silence goes from 0.1 to 10, not 0"),
         ({"log_level": "loud"}, "log_level is 'loud'"),
         ({"barge_in": "perhaps"}, "barge_in is 'perhaps'"),
+        ({"chats": 0}, "chats goes from 1 to 10000, not 0"),
+        ({"api_key": "schlüssel"}, "api_key has characters that no HTTP header carries"),
+        ({"api_key": "two words"}, "api_key has characters that no HTTP header carries"),
     ],
 )
 def test_what_is_wrong_gets_a_sentence(flags: dict[str, object], sentence: str) -> None:
     with pytest.raises(InvalidSetting, match=sentence):
         load_config(flags, environ={})
+
+
+def test_a_key_is_never_shown() -> None:
+    config = load_config({}, environ={"DUOLOGUE_API_KEY": "sesame"})
+    assert config.api_key == "sesame"
+    assert "sesame" not in repr(config)
+    with pytest.raises(InvalidSetting) as refused:
+        load_config({"api_key": 4711})
+    assert "4711" not in str(refused.value)
 
 
 def test_a_file_that_cannot_be_read_gets_a_sentence(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def test_health_says_what_is_served_and_what_is_free(serve: Serve) -> None:
             "model": "echo",
             "sessions": 0,
             "free_slots": 3,
+            "chats": 0,
         }
 
 

@@ -1,9 +1,13 @@
 """Sound inside the program: float32, mono, -1..1. PCM16, WAV and MP3 exist only at the edges."""
 
 import io
-from collections.abc import Iterable
+import math
+import struct
+from collections.abc import Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import lameenc
 import numpy as np
@@ -11,7 +15,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from duologue.errors import InvalidAudio
+from duologue.errors import AudioTooLong, InvalidAudio
 
 INPUT_RATE = 16_000
 """Hertz of everything heard: what Silero, pocketsphinx and Whisper take."""
@@ -118,32 +122,121 @@ def _low_pass() -> Samples:
 _EVEN, _ODD = _low_pass()[0::2], _low_pass()[1::2]
 
 
-def read_audio(source: Path | bytes) -> AudioChunk:
-    """Read a sound file (WAV, FLAC, OGG, MP3) as mono at its own rate; channels are averaged.
+def read_audio(source: Path | bytes, limit: float = math.inf) -> AudioChunk:
+    """Read a sound file as mono at its own rate; channels are averaged, overshoot is clipped.
+
+    WAV, FLAC, OGG and MP3; with the package `av` also MP4 (M4A), WebM and AAC, as phones and
+    browsers record. The file decides nothing else: no playlist is followed, no other file or URL
+    opened, and no more than `limit` is ever decoded.
+
+    Args:
+        source: the file, or what is in it.
+        limit: seconds.
 
     Raises:
         InvalidAudio: no such file, no sound in it, or samples that are not numbers.
+        AudioTooLong: it holds more than `limit`.
     """
-    name = str(source) if isinstance(source, Path) else "the data"
-    try:
-        samples, rate = soundfile.read(
-            io.BytesIO(source) if isinstance(source, bytes) else source,
-            dtype="float32",
-            always_2d=True,
-        )
-    except OSError as error:  # soundfile's own errors are RuntimeErrors; this is the file's
-        raise InvalidAudio(f"{name} cannot be read: {error}") from error
-    except soundfile.SoundFileError as error:
-        if isinstance(source, Path) and not source.is_file():
+    name = "the data"
+    if isinstance(source, Path):
+        name = str(source)
+        try:
+            source = source.read_bytes()
+        except FileNotFoundError as error:
             raise InvalidAudio(f"there is no file {name}") from error
-        raise InvalidAudio(
-            f"{name} is no sound file that can be read (WAV, FLAC, OGG, MP3)"
-        ) from error
-    if not len(samples):
+        except OSError as error:
+            raise InvalidAudio(f"{name} cannot be read: {error.strerror}") from error
+    kind = _container(source)
+    blocks = _decode_container(source, kind, name) if kind else _decode(source, name)
+    parts, length, rate = [], 0, 1
+    with closing(blocks):
+        for rate, block in blocks:
+            if not np.isfinite(block).all():
+                raise InvalidAudio(f"{name} holds samples that are not numbers (NaN or infinity)")
+            parts.append(np.clip(block, -1, 1).mean(axis=1, dtype=np.float32))
+            length += len(block)
+            if length > limit * rate:
+                raise AudioTooLong(
+                    f"{name} holds more than {limit:g} s of sound, which is the most taken here"
+                )
+    if not length:
         raise InvalidAudio(f"{name} holds no sound: 0 samples")
-    if not np.isfinite(samples).all():
-        raise InvalidAudio(f"{name} holds samples that are not numbers (NaN or infinity)")
-    return AudioChunk(samples.mean(axis=1, dtype=np.float32), int(rate))
+    return AudioChunk(np.concatenate(parts), rate)
+
+
+_Blocks = Generator[tuple[int, Samples], None, None]  # hertz, float32 [T, channels]
+
+_BLOCK = 1 << 16  # frames decoded at once: what a small file that holds hours can cost
+
+_RATES = range(1_000, 400_000)  # hertz; a header may say anything, and rules how much is decoded
+
+# What is decoded inside a container. ffmpeg has hundreds of decoders, and pictures are none of ours.
+_CODECS = "aac,alac,amrnb,amrwb,flac,mp3,mp3float,opus,libopus,vorbis,pcm_s16le,pcm_s16be,pcm_f32le"
+
+
+def _decode(data: bytes, name: str) -> _Blocks:
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            rate = _checked(file.samplerate, name)
+            while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+                yield rate, block
+    except soundfile.SoundFileError as error:
+        raise InvalidAudio(
+            f"{name} is no sound file that can be read (WAV, FLAC, OGG, MP3, M4A, WebM)"
+        ) from error
+
+
+def _container(data: bytes) -> str | None:
+    """What soundfile cannot read, as ffmpeg calls it; None: let soundfile look.
+
+    ffmpeg is told and never guesses, so it cannot take a playlist for sound.
+    """
+    if data[4:8] == b"ftyp":
+        return "mov"  # MP4, M4A, 3GP
+    if data[:4] == b"\x1a\x45\xdf\xa3":
+        return "matroska"  # WebM
+    if data[:1] == b"\xff" and data[1:2] in (b"\xf0", b"\xf1", b"\xf8", b"\xf9"):
+        return "aac"
+    return None
+
+
+def _decode_container(data: bytes, kind: str, name: str) -> _Blocks:
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise InvalidAudio(
+            f"{name} is a {kind} file, which needs the package 'av'; install it with: "
+            "pip install 'duologue[formats]', or use WAV, FLAC, OGG or MP3"
+        ) from error
+    options = {
+        "protocol_whitelist": "none",  # there is none of this name
+        "codec_whitelist": _CODECS,  # also while it looks what is in there
+    }
+    try:
+        with av.open(
+            io.BytesIO(data), "r", format=kind, container_options=options, io_open=_refuse
+        ) as file:
+            codecs = [stream.codec.name for stream in file.streams.audio]
+            if not codecs or codecs[0] not in _CODECS.split(","):
+                raise InvalidAudio(f"{name} holds no sound that can be read")
+            resampler = av.AudioResampler(format="fltp")  # nothing but the format changes
+            for frame in file.decode(audio=0):
+                for part in resampler.resample(frame):
+                    yield _checked(part.rate, name), part.to_ndarray().T.astype(np.float32)
+    except (av.FFmpegError, ValueError) as error:
+        raise InvalidAudio(f"{name} is a broken {kind} file") from error
+
+
+def _refuse(*_: object) -> NoReturn:
+    raise PermissionError("a sound file opens no other")
+
+
+def _checked(rate: int, name: str) -> int:
+    if rate not in _RATES:
+        raise InvalidAudio(
+            f"{name} has {rate} samples a second; from {_RATES[0]} to {_RATES[-1]} can be read"
+        )
+    return rate
 
 
 def to_wav(chunk: AudioChunk) -> bytes:
@@ -154,11 +247,59 @@ def to_wav(chunk: AudioChunk) -> bytes:
 
 
 def to_mp3(chunk: AudioChunk) -> bytes:
-    """One MP3 file of the whole chunk, 64 kbit/s (files encoded in parts click at every joint)."""
-    encoder = lameenc.Encoder()
-    encoder.silence()
-    encoder.set_channels(1)
-    encoder.set_in_sample_rate(chunk.rate)
-    encoder.set_bit_rate(64)
-    encoder.set_quality(5)
-    return bytes(encoder.encode(chunk.pcm16()) + encoder.flush())
+    """One MP3 file of the whole chunk (files encoded in parts click at every joint)."""
+    stream = Mp3Stream(chunk.rate)
+    return stream.push(chunk) + stream.end()
+
+
+class PcmStream:
+    """Writes sound as it comes, chunk by chunk: PCM16 without a header.
+
+    Attributes:
+        head: what stands in front of it all.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self.head = b""
+
+    def push(self, chunk: AudioChunk) -> bytes:
+        """As much as can be written by now; perhaps nothing."""
+        return chunk.pcm16()
+
+    def end(self) -> bytes:
+        """The rest."""
+        return b""
+
+
+class WavStream(PcmStream):
+    """A 16-bit WAV file whose length nobody knows yet: its header gives the largest there is."""
+
+    def __init__(self, rate: int) -> None:
+        super().__init__(rate)
+        most = 0xFFFFFFFF  # what ffmpeg writes into a pipe; players read on to the end
+        form = (16, 1, 1, rate, 2 * rate, 2, 16)  # size of this part, PCM, mono, bytes/s, bits
+        self.head = struct.pack(
+            "<4sI4s4sIHHIIHH4sI", b"RIFF", most, b"WAVE", b"fmt ", *form, b"data", most
+        )
+
+
+class Mp3Stream(PcmStream):
+    """An MP3 file of 64 kbit/s. A second of sound takes 2 ms."""
+
+    def __init__(self, rate: int) -> None:
+        super().__init__(rate)
+        self._encoder = lameenc.Encoder()
+        self._encoder.silence()
+        self._encoder.set_channels(1)
+        self._encoder.set_in_sample_rate(rate)
+        self._encoder.set_bit_rate(64)
+        self._encoder.set_quality(5)
+
+    def push(self, chunk: AudioChunk) -> bytes:
+        """As much as can be written by now; the first frame of a speech model gives some."""
+        return bytes(self._encoder.encode(chunk.pcm16()))
+
+    def end(self) -> bytes:
+        """The rest."""
+        return bytes(self._encoder.flush())

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,11 +22,12 @@ class Config:
     """A server's settings. The file and the environment know them by these names.
 
     Attributes:
-        model: cascade, echo, or anybody's module by its dotted name.
+        model: mini-omni, cascade, echo, or a module's dotted name; auto: mini-omni if it is there.
         model_options: for the model's `load`; a table in the file, `name=value` pairs elsewhere.
         host: address to serve on. 0.0.0.0: everybody who reaches this machine may talk with it.
         port: to serve on.
         allow_origin: web pages that may connect besides the server's own, as https://host.
+        api_key: programs must know it; best given as DUOLOGUE_API_KEY. Empty: none is asked for.
         page: serve the page, not only the line.
         stream_every: seconds of microphone that the page sends at once.
         silence: seconds of silence that end a turn.
@@ -35,6 +37,7 @@ class Config:
         idle_timeout: seconds without a word after which the page lets go of the microphone.
         barge_in: speaking during a reply stops it.
         sessions: how many may be connected at once.
+        chats: how many replies of POST /chat may be under way or waiting at once.
         session_length: seconds a session may last.
         message_bytes: the largest message.
         history: seconds of recordings kept, of all conversations together; 80 kB each.
@@ -42,11 +45,12 @@ class Config:
         log_level: of the program's log.
     """
 
-    model: str = "cascade"
+    model: str = "auto"
     model_options: Mapping[str, str] = field(default_factory=dict)
     host: str = "127.0.0.1"
     port: int = 7860
     allow_origin: tuple[str, ...] = ()
+    api_key: str = field(default="", repr=False)
     page: bool = True
     stream_every: float = 0.04
     silence: float = 0.5
@@ -56,6 +60,7 @@ class Config:
     idle_timeout: float = 60.0
     barge_in: bool = True
     sessions: int = 20
+    chats: int = 20
     session_length: float = 3600.0
     message_bytes: int = 15 * 1024 * 1024
     history: float = 3600.0
@@ -73,6 +78,7 @@ class Config:
             ("time_limit", 1, 600),
             ("idle_timeout", 1, 3600),
             ("sessions", 1, 10_000),
+            ("chats", 1, 10_000),
             ("session_length", 1, 86_400),
             ("message_bytes", 4096, 2**30),
             ("history", 1, 1_000_000),
@@ -81,6 +87,8 @@ class Config:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise InvalidSetting(f"{name} goes from {low:g} to {high:g}, not {value:g}")
+        if not re.fullmatch(r"[!-~]*", self.api_key):
+            raise InvalidSetting("api_key has characters that no HTTP header carries; use ASCII")
 
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
@@ -134,4 +142,5 @@ def _convert(name: str, value: object) -> Any:
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        raise InvalidSetting(f"{name} is {value!r}: {error.errors()[0]['msg'].lower()}") from error
+        shown = "no text" if name == "api_key" else repr(value)  # errors end up in logs
+        raise InvalidSetting(f"{name} is {shown}: {error.errors()[0]['msg'].lower()}") from error

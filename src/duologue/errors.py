@@ -27,6 +27,43 @@ class InvalidAudio(DuologueError):
     type = "invalid_request_error"
 
 
+class AudioTooLong(InvalidAudio):
+    """A sound lasts longer than is taken."""
+
+    code = "audio_too_long"
+
+
+class InvalidRequest(DuologueError):
+    """A request over HTTP that is malformed; `param` is the field that is to blame, if one is."""
+
+    code = "invalid_request"
+    type = "invalid_request_error"
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The body of a request is not of the kind that is read there."""
+
+    code = "unsupported_media_type"
+
+
+class InvalidApiKey(DuologueError):
+    """The server asks for a key, and this was none or another."""
+
+    code = "invalid_api_key"
+    type = "invalid_request_error"
+
+
+class OriginNotAllowed(DuologueError):
+    """A web page that is not the server's own wants to use it."""
+
+    code = "origin_not_allowed"
+    type = "invalid_request_error"
+
+
 class MessageTooBig(DuologueError):
     """One message exceeds the server's limit."""
 
@@ -38,6 +75,12 @@ class TooManySessions(DuologueError):
     """The server serves as many sessions as it was told to."""
 
     code = "too_many_sessions"
+
+
+class TooManyReplies(DuologueError):
+    """As many replies are under way, or waiting, as the server was told to take."""
+
+    code = "too_many_replies"
 
 
 class ShuttingDown(DuologueError):

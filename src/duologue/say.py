@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from openai import AsyncOpenAI, OpenAIError
 from openai.types.realtime import RealtimeServerEvent
-from websockets.exceptions import InvalidHandshake, WebSocketException
+from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
 
 from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16
-from duologue.errors import DuologueError, Unreachable
+from duologue.errors import DuologueError, InvalidApiKey, Unreachable
 
 _PIECE = 1.0  # seconds of audio a message
 
@@ -37,15 +37,16 @@ class Answer:
     done: float = 0.0
 
 
-async def ask(url: str, question: AudioChunk, patience: float = 60.0) -> Answer:
+async def ask(url: str, question: AudioChunk, api_key: str = "", patience: float = 60.0) -> Answer:
     """Send a question, all at once, to the server at `url` (http://host:port) and take the answer.
 
     Raises:
         Unreachable: nobody answers there, or not in time.
+        InvalidApiKey: the server asks for another key.
         DuologueError: what the server says is wrong.
     """
     line = url.rstrip("/").replace("http", "ws", 1) + "/v1"
-    client = AsyncOpenAI(api_key="not needed", base_url=url, websocket_base_url=line)
+    client = AsyncOpenAI(api_key=api_key or "not needed", base_url=url, websocket_base_url=line)
     try:
         async with (
             asyncio.timeout(patience),
@@ -64,6 +65,12 @@ async def ask(url: str, question: AudioChunk, patience: float = 60.0) -> Answer:
             return await _collect(aiter(connection))
     except TimeoutError as error:
         raise Unreachable(f"the server at {url} gave no answer within {patience:g} s") from error
+    except InvalidStatus as error:
+        if error.response.status_code != 401:
+            raise Unreachable(f"there is no Duologue server at {url}: {error}") from error
+        raise InvalidApiKey(
+            f"the server at {url} asks for its API key; give it as DUOLOGUE_API_KEY"
+        ) from error
     except (OSError, InvalidHandshake, WebSocketException, OpenAIError) as error:
         raise Unreachable(f"there is no Duologue server at {url}: {error}") from error
 

@@ -22,12 +22,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from duologue.config import Config
-from duologue.errors import InvalidSetting, ShuttingDown, TooManySessions
+from duologue.errors import InvalidSetting, ShuttingDown, TooManyReplies, TooManySessions
 from duologue.events import Settings
 from duologue.history import History
 from duologue.model import SpeechModel
 from duologue.session import Limits, Session, Transport
-from duologue.transports import realtime, recordings
+from duologue.transports import chat, realtime, recordings
+from duologue.transports.admission import Admission
 from duologue.turn import Vad
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Server:
         self.history = History(config.history)
         self._vad = vad
         self._sessions: set[Session] = set()
+        self._chats: set[asyncio.Event] = set()  # each set when that reply has ended
         self._draining = False
         self.app = self._make_app()
 
@@ -78,8 +80,7 @@ class Server:
             TooManySessions: no session is free.
             ShuttingDown: none will be.
         """
-        if self._draining:
-            raise ShuttingDown("the server is shutting down; try again later")
+        self._refuse_while_draining()
         if len(self._sessions) >= self.config.sessions:
             raise TooManySessions(
                 f"all {self.config.sessions} sessions of this server are in use; try again later"
@@ -101,23 +102,57 @@ class Server:
         finally:
             self._sessions.discard(session)
 
+    @contextmanager
+    def chat(self) -> Iterator[SpeechModel]:
+        """Take in one request that is answered on its own, from before its body is read to the end.
+
+        Raises:
+            TooManyReplies: no place is free.
+            ShuttingDown: none will be.
+        """
+        self._refuse_while_draining()
+        if len(self._chats) >= self.config.chats:
+            raise TooManyReplies(
+                f"all {self.config.chats} places for replies of POST /chat are taken; "
+                "try again later"
+            )
+        ended = asyncio.Event()
+        self._chats.add(ended)
+        try:
+            yield self.model
+        finally:
+            self._chats.discard(ended)
+            ended.set()
+
     async def drain(self) -> None:
         """Let every reply under way be heard, then hang up; new clients are refused."""
         self._draining = True
         reason = ShuttingDown(
             "the server is shutting down; start a new conversation when it is back"
         )
-        if self._sessions:
-            logger.info("waiting for %d sessions to end their replies", len(self._sessions))
-            await asyncio.wait(
-                [asyncio.create_task(session.drain(reason)) for session in self._sessions]
+        sessions, chats = self._sessions, self._chats
+        if sessions or chats:
+            logger.info(
+                "waiting for %d sessions and %d chats to end their replies",
+                len(sessions),
+                len(chats),
             )
+            ends = [asyncio.create_task(session.drain(reason)) for session in sessions]
+            await asyncio.wait([*ends, *(asyncio.create_task(end.wait()) for end in chats)])
+
+    def _refuse_while_draining(self) -> None:
+        if self._draining:
+            raise ShuttingDown("the server is shutting down; try again later")
 
     def _make_app(self) -> ASGIApp:
-        admission = realtime.Admission(self.config.allow_origin, self.config.message_bytes)
+        config = self.config
+        admission = Admission(
+            config.allow_origin, config.message_bytes, config.api_key, config.page
+        )
         app = Starlette(
             routes=[
-                *realtime.routes(self.serve, self.config.model, admission),
+                *realtime.routes(self.serve, config.model, admission),
+                *chat.routes(self.chat, admission, config.time_limit),
                 *recordings.routes(self.history.turn),
                 Route("/health", self._health),
             ]
@@ -134,6 +169,7 @@ class Server:
                 "model": self.config.model,
                 "sessions": in_use,
                 "free_slots": self.config.sessions - in_use,
+                "chats": len(self._chats),
             }
         )
 

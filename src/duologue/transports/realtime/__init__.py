@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
+from dataclasses import replace
 
 from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
@@ -13,8 +12,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from duologue.audio import Downsampler
 from duologue.errors import (
     DuologueError,
+    InvalidApiKey,
     InvalidEvent,
     MessageTooBig,
+    OriginNotAllowed,
     SessionExpired,
     ShuttingDown,
     TooManySessions,
@@ -30,24 +31,12 @@ from duologue.events import (
     SettingsApplied,
 )
 from duologue.session import Transport
+from duologue.transports.admission import Admission
 from duologue.transports.realtime.codec import Encoder, decode
 
 _LONG = 256 * 1024  # characters; decoding more would hold the event loop for over 5 ms
 
 _CLOSE_CODES = {SessionExpired: 1000, ShuttingDown: 1012, TooManySessions: 1013}  # RFC 6455, IANA
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """Who may come in, and with what.
-
-    Attributes:
-        origins: web pages' origins that may connect, besides the server's own.
-        message_bytes: the largest message; 15 MiB is the Realtime API's own limit.
-    """
-
-    origins: tuple[str, ...] = ()
-    message_bytes: int = 15 * 1024 * 1024
 
 
 Serve = Callable[[Transport, str, str], Awaitable[None]]
@@ -120,10 +109,12 @@ def routes(serve: Serve, model: str, admission: Admission) -> list[WebSocketRout
     """
 
     async def realtime(socket: WebSocket) -> None:
-        if not _is_welcome(socket, admission.origins):
-            await socket.send_denial_response(
-                PlainTextResponse("this page's origin may not connect; see --allow-origin", 403)
-            )
+        try:
+            admission.check_origin(socket)
+            admission.check_key_of_program(socket)
+        except (OriginNotAllowed, InvalidApiKey) as error:
+            status = 401 if isinstance(error, InvalidApiKey) else 403
+            await socket.send_denial_response(PlainTextResponse(str(error), status))
             return
         offered = socket.scope.get("subprotocols", [])
         await socket.accept("realtime" if "realtime" in offered else None)
@@ -136,11 +127,3 @@ def routes(serve: Serve, model: str, admission: Admission) -> list[WebSocketRout
             await transport.close(error)
 
     return [WebSocketRoute("/v1/realtime", realtime)]
-
-
-def _is_welcome(socket: WebSocket, origins: tuple[str, ...]) -> bool:
-    """Programs send no Origin; a browser does, and its page must be ours or an allowed one."""
-    origin = socket.headers.get("origin")
-    if origin is None or origin in origins or "*" in origins:
-        return True
-    return urlsplit(origin).netloc == socket.headers.get("host")
