@@ -1,0 +1,43 @@
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+
+import torch
+
+from duologue.nets.log_mel import log_mel
+from duologue.nets.whisper import encoder
+from nets.generate import assert_near, encoder_shape, state, vectors
+
+
+def test_the_features_of_a_recording_are_the_original_s() -> None:
+    golden = vectors("whisper")
+    mel = torch.from_numpy(log_mel(golden["audio16k"].numpy()))
+    features = encoder(encoder_shape(), state("whisper"))(mel[None])[0]
+    assert features.shape == (1500, 32)
+    for name, got in (("first128", features[:128]), ("last4", features[-4:])):
+        assert_near(got, golden[f"encoder_out_{name}"])
+
+
+def test_the_decoder_s_tensors_are_passed_over() -> None:
+    tensors = {**state("whisper"), "decoder.ln.weight": torch.ones(32)}
+    mel = torch.zeros(1, 80, 100)
+    torch.testing.assert_close(
+        encoder(encoder_shape(), tensors)(mel), encoder(encoder_shape(), state("whisper"))(mel)
+    )
+
+
+def test_recordings_in_one_batch_do_not_touch_each_other() -> None:
+    model = encoder(encoder_shape(), state("whisper"))
+    mel = torch.randn(3, 80, 200, generator=torch.Generator().manual_seed(3))
+    together = model(mel)
+    for row, one in zip(together, mel, strict=True):
+        torch.testing.assert_close(row, model(one[None])[0])
+
+
+def test_bfloat16_stays_near_float32() -> None:
+    mel = torch.randn(1, 80, 200, generator=torch.Generator().manual_seed(3))
+    right = encoder(encoder_shape(), state("whisper"))(mel)
+    half = encoder(encoder_shape(), state("whisper"), torch.bfloat16)(mel)
+    assert half.dtype == torch.bfloat16
+    assert torch.cosine_similarity(half.float().flatten(), right.flatten(), 0) > 0.999
