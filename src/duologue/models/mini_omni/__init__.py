@@ -1,0 +1,146 @@
+"""Mini-Omni: hears and talks natively, and thinks while it talks (arXiv:2408.16725).
+
+On CPUs it runs in OpenVINO, on GPUs in torch. `fp32` on a CPU is torch, too, to the last digit what
+the original computes.
+"""
+
+import ctypes.util
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from duologue.engine import Engine
+from duologue.errors import InvalidSetting, ModelUnavailable
+from duologue.model import SpeechModel
+
+if TYPE_CHECKING:
+    from duologue.models.mini_omni.checkpoint import Checkpoint
+    from duologue.models.mini_omni.runtime import Runtime
+
+_PRECISIONS = {
+    "cpu": ("int8", "int4", "fp32"),
+    "cuda": ("bf16", "fp32"),
+}  # the first is the default
+
+_LABELS = {"int4": "int4 weights: quicker, and far from what was trained. "}
+
+
+def load(
+    weights: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    slots: str = "4",
+    max_reply: str = "30",
+    window: str = "30",
+    threads: str = "auto",
+) -> SpeechModel:
+    """The model for `--model mini-omni`.
+
+    Args:
+        weights: real, random, or auto: real ones unless only the others are there.
+        device: cpu, cuda, or auto: a GPU if torch finds one.
+        precision: cpu: int8, int4 or fp32; cuda: bf16 or fp32.
+        slots: replies at once, 1 to 256; 1 to 16 on a CPU.
+        max_reply: seconds that a reply may last, 1 to 120.
+        window: seconds that the encoder listens to, 1 to 30. It was trained with 30: less is quicker,
+            and changes what it hears.
+        threads: that compute on a CPU; auto: one for each core.
+
+    Raises:
+        ModelUnavailable: a package or the weights are missing, or there is no such device.
+        InvalidSetting: an option has no such value.
+    """
+    device = _device(device)
+    precision = _precision(device, precision)
+    needed = ("tokenizers", "openvino" if precision.startswith("int") else "torch")
+    for package in needed:
+        if importlib.util.find_spec(package) is None:
+            extra = "torch" if package == "torch" else "mini-omni"
+            raise ModelUnavailable(
+                f"the model 'mini-omni' needs the package {package!r}; "
+                f"install it with: pip install 'duologue[{extra}]'"
+            )
+    # Not above: they cannot be imported without those packages.
+    from duologue.models.mini_omni.checkpoint import TOKENIZER, find_checkpoint
+    from duologue.models.mini_omni.model import MiniOmni
+    from duologue.models.mini_omni.reply import Options
+
+    if weights not in ("auto", "real", "random"):
+        raise InvalidSetting(f"weights are auto, real or random, not {weights!r}")
+    checkpoint = find_checkpoint(weights)
+    options = Options(
+        slots=_number("slots", slots, 1, 256 if device == "cuda" else 16),
+        max_reply=_number("max_reply", max_reply, 1, 120),
+        window=_number("window", window, 1, 30),
+    )
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    used = cores if threads == "auto" else _number("threads", threads, 1, 256)
+    opener = _opener(checkpoint, device, precision, options.slots, options.window, used)
+    noise = "Random weights: all it utters is noise. " if checkpoint.random else ""
+    note = f"{noise}{_LABELS.get(precision, '')}Mini-Omni hears this turn only."
+    return Engine(MiniOmni(opener, checkpoint.folder / TOKENIZER, options, note))
+
+
+def is_there() -> bool:
+    """Whether trained weights are here, and what runs them: then it is the model of first choice."""
+    if (
+        importlib.util.find_spec("openvino") is None
+        or importlib.util.find_spec("tokenizers") is None
+    ):
+        return False
+    from duologue.models.mini_omni.checkpoint import checkpoint_folder
+
+    return checkpoint_folder().exists()
+
+
+def _opener(
+    checkpoint: "Checkpoint", device: str, precision: str, slots: int, window: int, threads: int
+) -> "Callable[[], Runtime]":
+    from duologue.models.mini_omni.reply import ROWS
+
+    rows = ROWS * slots
+    if precision.startswith("int"):
+        from duologue.models.mini_omni.cpu.runtime import CpuRuntime
+
+        return lambda: CpuRuntime(checkpoint, precision, rows=rows, window=window, threads=threads)
+    from duologue.models.mini_omni.torch_runtime import open_torch
+
+    return lambda: open_torch(checkpoint, device=device, precision=precision, rows=rows)
+
+
+def _device(device: str) -> str:
+    if device not in ("auto", "cpu", "cuda"):
+        raise InvalidSetting(f"device is auto, cpu or cuda, not {device!r}")
+    if device == "cpu" or (device == "auto" and not _may_have_gpu()):
+        return "cpu"
+    # Not above: importing torch takes seconds, and most machines have no use for it.
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        raise ModelUnavailable("torch finds no GPU here; leave out device=cuda")
+    return "cpu"
+
+
+def _may_have_gpu() -> bool:
+    driver = ctypes.util.find_library("cuda") or ctypes.util.find_library("nvcuda")
+    return driver is not None and importlib.util.find_spec("torch") is not None
+
+
+def _precision(device: str, precision: str) -> str:
+    known = _PRECISIONS[device]
+    if precision == "auto":
+        return known[0]
+    if precision not in known:
+        raise InvalidSetting(f"precision on {device} is {' or '.join(known)}, not {precision!r}")
+    return precision
+
+
+def _number(name: str, text: str, low: int, high: int) -> int:
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise InvalidSetting(f"{name} is a whole number from {low} to {high}, not {text!r}")
+    return int(text)

@@ -1,0 +1,1 @@
+"""Mini-Omni on CPUs: OpenVINO graphs, built from numpy arrays, without torch."""

@@ -1,0 +1,138 @@
+"""Whisper's encoder in OpenVINO, in pieces: between them, other replies can have their next frame."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from duologue.models.mini_omni.cpu.language_model import parameter
+from duologue.nets.shapes import EncoderShape
+
+_EPSILON = 1e-5  # of the layer norms: torch's default, with which Whisper was trained
+
+
+def build_encoder(
+    shape: EncoderShape,
+    tensors: Mapping[str, NDArray[np.generic]],
+    frames: int,
+    precision: ov.Type = ov.Type.f32,
+    pieces: int = 3,
+) -> list[ov.Model]:
+    """Build the graphs that, one after the other, turn a log-mel into features.
+
+    Args:
+        shape: of the checkpoint.
+        tensors: by the original's names: float16, float32, or int8 with its `….scale`.
+        frames: that are computed; twice as many mel frames go in.
+        precision: of weights that are not int8, and of the computation, f32 or bf16; to be compiled
+            with the same INFERENCE_PRECISION_HINT. An f32 graph that is compiled for bf16 keeps its
+            f32 weights: 570 MB, not 400, for Whisper small.
+        pieces: graphs, two at least, at most as many as there are layers.
+
+    Returns:
+        The first takes [1, bins, 2 frames], the others what the one before gives, [1, frames, D]. The
+        last also takes `wanted`, int64 [1], and gives that many features: the last layer computes no
+        others. All are float32.
+    """
+    weights = {
+        name.removeprefix("encoder."): _constant(tensor, tensors, name, precision)
+        for name, tensor in tensors.items()
+        if name.startswith("encoder.") and not name.endswith(".scale")
+    }
+    models = []
+    for piece in range(pieces):
+        last = piece == pieces - 1
+        size = [1, frames, shape.width] if piece else [1, shape.bins, 2 * frames]
+        inputs = [parameter("x", size)]
+        x = ops.convert(inputs[0], precision)
+        if piece == 0:
+            x = _stem(x, weights, frames)
+        start, end = (shape.layers * (piece + after) // pieces for after in (0, 1))
+        for layer in range(start, end - last):
+            x = _block(x, weights, f"blocks.{layer}", shape.heads)
+        if last:
+            inputs.append(parameter("wanted", [1], ov.Type.i64))
+            x = _block(x, weights, f"blocks.{end - 1}", shape.heads, inputs[1])
+            x = _norm(x, weights, "ln_post")
+        models.append(ov.Model([ops.convert(x, "f32")], inputs, f"encoder_{piece}"))
+    return models
+
+
+def _constant(
+    array: NDArray[np.generic],
+    tensors: Mapping[str, NDArray[np.generic]],
+    name: str,
+    precision: ov.Type,
+) -> Any:
+    if array.dtype == np.int8:
+        scale = tensors[name.replace(".weight", ".scale")]
+        levels = ops.convert(ops.constant(array, shared_memory=True), "f32")
+        return ops.multiply(levels, ops.constant(scale))
+    wide = np.ascontiguousarray(array, np.float32)
+    if precision == ov.Type.f32:
+        return ops.constant(wide)
+    bits = wide.view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16  # to the nearest; numpy has no bfloat16
+    half = ov.Tensor(rounded.astype(np.uint16), ov.Shape(list(array.shape)), precision)
+    return ops.constant(half, shared_memory=False)  # nobody would keep what is shared alive
+
+
+def _stem(mel: Any, weights: Mapping[str, Any], frames: int) -> Any:
+    """[1, bins, 2 T] -> [1, T, D]: two convolutions, then the positions."""
+    x = mel
+    for name, stride in (("conv1", 1), ("conv2", 2)):
+        x = ops.convolution(x, weights[f"{name}.weight"], [stride], [1], [1], [1])
+        bias = ops.unsqueeze(weights[f"{name}.bias"], _int64(1))
+        x = ops.gelu(ops.add(x, bias), "erf")
+    table = weights["positional_embedding"]
+    positions = ops.slice(table, _int64(0), _int64(frames), _int64(1), _int64(0))
+    return ops.add(ops.transpose(x, _int64(0, 2, 1)), positions)
+
+
+def _block(
+    x: Any, weights: Mapping[str, Any], name: str, heads: int, wanted: Any | None = None
+) -> Any:
+    """[1, T, D] -> [1, T, D], or only the first `wanted` of them."""
+    normed = _norm(x, weights, f"{name}.attn_ln")
+    asking = normed
+    if wanted is not None:
+        x, asking = _first(x, wanted), _first(normed, wanted)
+    query, key, value = (
+        ops.transpose(
+            _reshape(_linear(seen, weights, f"{name}.attn.{part}"), heads, -1), _int64(0, 2, 1, 3)
+        )
+        for part, seen in (("query", asking), ("key", normed), ("value", normed))
+    )
+    attended = ops.scaled_dot_product_attention(query, key, value)
+    heard = ops.transpose(attended, _int64(0, 2, 1, 3))
+    x = ops.add(x, _linear(_reshape(heard, -1), weights, f"{name}.attn.out"))
+    wide = _linear(_norm(x, weights, f"{name}.mlp_ln"), weights, f"{name}.mlp.0")
+    return ops.add(x, _linear(ops.gelu(wide, "erf"), weights, f"{name}.mlp.2"))
+
+
+def _first(x: Any, count: Any) -> Any:
+    """x[:, :count]."""
+    return ops.slice(x, _int64(0), count, _int64(1), _int64(1))
+
+
+def _norm(x: Any, weights: Mapping[str, Any], name: str) -> Any:
+    normed = ops.mvn(x, _int64(-1), True, _EPSILON, "inside_sqrt")
+    return ops.add(ops.multiply(normed, weights[f"{name}.weight"]), weights[f"{name}.bias"])
+
+
+def _linear(x: Any, weights: Mapping[str, Any], name: str) -> Any:
+    out = ops.matmul(x, weights[f"{name}.weight"], False, True)
+    bias = weights.get(f"{name}.bias")  # the keys have none
+    return out if bias is None else ops.add(out, bias)
+
+
+def _reshape(x: Any, *sizes: int) -> Any:
+    """[1, T, ...] -> [1, T, *sizes]."""
+    return ops.reshape(x, _int64(0, 0, *sizes), special_zero=True)
+
+
+def _int64(*values: int) -> Any:
+    return ops.constant(np.array(values, np.int64))

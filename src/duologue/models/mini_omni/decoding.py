@@ -1,0 +1,111 @@
+"""From tokens to the next input, to the end of a reply, and to frames of codes: pure.
+
+Source: the specification of Mini-Omni's inference, arXiv:2408.16725, section 3.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from duologue.models.mini_omni.runtime import Ids
+from duologue.models.mini_omni.vocabulary import Vocabulary
+from duologue.nets.shapes import CODEBOOKS
+
+
+class SpokenReply:
+    """A reply in audio and text, token by token.
+
+    The seven audio layers lag behind the text: layer i writes its code of a frame i + 1 steps late.
+
+    Attributes:
+        audio: seven local ids a step; `text`: one id a step, padding behind its end.
+        text_ended: the text is complete: no more of it is wanted.
+        ended: the reply is complete.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self.audio: list[tuple[int, ...]] = []
+        self.text: list[int] = []
+        self.text_ended = False
+        self.ended = False
+        self._taken = 0  # frames given away
+        self._last = (0,) * CODEBOOKS  # of the codes of the last frame
+
+    def take(self, audio: Sequence[int], text: int | None) -> None:
+        """The next tokens. What comes as text behind its end does not count."""
+        v = self._vocabulary
+        if self.text_ended or text is None:
+            text = v.pad_text
+        if self.audio:  # the first step, which the prompt itself gives, ends nothing
+            if audio[-1] == v.end_of_audio:
+                self.ended = True
+                return
+            self.text_ended = self.text_ended or text == v.end_of_text
+        self.audio.append(tuple(audio))
+        self.text.append(text)
+
+    @property
+    def audio_input(self) -> Ids:
+        """[8, 1]: what the row that speaks is fed."""
+        v = self._vocabulary
+        shifted = [v.shift(token, layer) for layer, token in enumerate(self.audio[-1])]
+        return np.array([*shifted, self.text[-1]], np.int64)[:, None]
+
+    @property
+    def text_input(self) -> Ids:
+        """[8, 1]: what a row that only writes the same reply is fed."""
+        return written_input(self._vocabulary, self.text[-1])
+
+    def frames(self) -> list[tuple[int, ...]]:
+        """The frames that are complete and were not given yet: seven codes each, all of them sound.
+
+        A layer that says something that is no sound (it has ended before the others, or pads) repeats
+        its code of the last frame. Where most layers say the end, it is the end.
+        """
+        frames = []
+        while self._taken + CODEBOOKS < len(self.audio):
+            step = self._taken + 1
+            codes = [self.audio[step + layer][layer] for layer in range(CODEBOOKS)]
+            if 2 * codes.count(self._vocabulary.end_of_audio) > CODEBOOKS:
+                self.ended, self._taken = True, len(self.audio)
+                break
+            self._last = tuple(
+                code if code < self._vocabulary.codes else before
+                for code, before in zip(codes, self._last, strict=True)
+            )
+            frames.append(self._last)
+            self._taken += 1
+        return frames
+
+
+class WrittenReply:
+    """A reply in text only, token by token.
+
+    Attributes:
+        text: its ids, without the one that ends it.
+        ended: it is complete.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self.text: list[int] = []
+        self.ended = False
+
+    def take(self, text: int) -> None:
+        """The next token."""
+        if text == self._vocabulary.end_of_text:
+            self.ended = True
+        else:
+            self.text.append(text)
+
+    @property
+    def text_input(self) -> Ids:
+        """[8, 1]: what its row is fed."""
+        return written_input(self._vocabulary, self.text[-1])
+
+
+def written_input(vocabulary: Vocabulary, token: int) -> Ids:
+    """[8, 1]: a text token beside silent audio layers."""
+    pads = [vocabulary.shift(vocabulary.pad_audio, layer) for layer in range(CODEBOOKS)]
+    return np.array([*pads, token], np.int64)[:, None]

@@ -1,0 +1,223 @@
+"""Mini-Omni as a `BatchedModel`: users come and go between its steps."""
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from duologue.audio import INPUT_RATE
+from duologue.errors import InvalidAudio
+from duologue.model import Capabilities, Prompt, ReplyChunk
+from duologue.models.mini_omni.pace import FRAME_SECONDS, Pace
+from duologue.models.mini_omni.prompts import Task, question, speech_prompt
+from duologue.models.mini_omni.reply import ROWS, Options, Reply, Stage
+from duologue.models.mini_omni.runtime import Floats, Runtime, Span
+from duologue.models.mini_omni.vocabulary import Vocabulary
+from duologue.nets.log_mel import frames_of, log_mel
+from duologue.nets.shapes import CODEBOOKS
+from duologue.nets.snac_stream import SeededNoise, SnacStream
+
+logger = logging.getLogger(__name__)
+
+_MARGIN = 0.1  # seconds that listeners keep while a newcomer is attended to: the network's share
+_POOR = 0.5  # seconds left to hear: who has less comes before the rich, and before transcripts
+_RICH = 1.5  # seconds left to hear
+_PATIENCE = 5.0  # seconds that a newcomer waits at most for listeners to have something to live on
+_TOGETHER = 4  # frames made sound of at once where nobody waits for the first of them: less work
+_REHEARSED = 16  # steps that the speed is measured in
+_NEW = (Stage.HEARING, Stage.READING)
+
+
+class MiniOmni:
+    """Hears, thinks and talks: one pass of the networks for all replies that are under way.
+
+    Attributes:
+        slots: replies at once; on a machine that is slower than real time, one.
+        speed: seconds of sound that it makes in a second for one user, measured at the start.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Runtime],
+        tokenizer: Path,
+        options: Options,
+        note: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the networks that `load` gives when it starts; `note` is for the user."""
+        self.capabilities = Capabilities(
+            history=False, instructions=False, transcribes=True, note=note
+        )
+        self.slots = options.slots
+        self.speed = 0.0
+        self._load = load
+        self._options = options
+        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        self._clock = clock
+        self._runtime: Runtime
+        self._replies: dict[int, Reply] = {}  # by slot, in the order in which they came
+        self._hearing: tuple[Generator[None, None, list[Floats]], list[Reply]] | None = None
+        self._costs = dict.fromkeys(Stage, 0.0)  # seconds that a step with such work took lately
+
+    def start(self) -> None:
+        """Load the networks, run them in every shape, and see how fast they are."""
+        self._runtime = self._load()
+        self.speed = self._rehearse()
+        if self.speed < 1:
+            self.slots = 1
+        logger.info("Mini-Omni with %s: %s", self._runtime.about, describe(self.speed))
+
+    def close(self) -> None:
+        """Let go of the networks."""
+        self._replies.clear()
+        if hasattr(self, "_runtime"):
+            self._runtime.close()
+
+    def admit(self, slot: int, prompt: Prompt) -> None:
+        """Note the question; it is heard and read in the steps that follow.
+
+        Raises:
+            InvalidAudio: it holds samples that are not numbers.
+        """
+        samples = prompt.utterance.at(INPUT_RATE).samples
+        if not np.isfinite(samples).all():
+            raise InvalidAudio("the utterance holds samples that are not numbers (NaN or infinity)")
+        window = self._options.window
+        if len(samples) > window * INPUT_RATE:
+            said = len(samples) / INPUT_RATE
+            logger.warning("%.1f s were said; the model hears the first %d s", said, window)
+        pace = Pace(self.speed, self._options.max_reply, self._clock())
+        self._replies[slot] = Reply(
+            slot, samples, self._runtime, self._tokenizer, self._options, pace
+        )
+
+    def step(self, slots: Sequence[int]) -> Sequence[ReplyChunk | None]:
+        """One frame for everybody who needs it, and for newcomers as much as the others can bear."""
+        replies = [self._replies[slot] for slot in slots]
+        started = self._clock()
+        going_on = [reply for reply in replies if not reply.is_over]
+        work = self._next_work(started)
+        if work is Stage.HEARING:
+            self._hear()
+        self._think(going_on, started, read=work is Stage.READING)
+        self._talk(going_on, started)
+        now = self._clock()
+        self._costs[work] = max(now - started, 0.9 * self._costs[work])
+        return [reply.chunk(now) if reply in going_on else None for reply in replies]
+
+    def evict(self, slot: int) -> None:
+        """Free a slot, at the end of its reply or before."""
+        self._replies.pop(slot, None)
+        if self._hearing and not set(self._hearing[1]) & set(self._replies.values()):
+            self._hearing = None  # nobody waits for it any more
+
+    def _next_work(self, now: float) -> Stage:
+        """What is done besides talking: for who came first, if those who listen can bear it."""
+        for reply in self._replies.values():
+            if reply.stage in _NEW:
+                needed = self._costs[reply.stage] + _MARGIN
+                bearable = self._least_reserve(now) >= needed
+                if bearable or now - reply.pace.since > _PATIENCE:
+                    return reply.stage
+                break
+        return Stage.SPEAKING
+
+    def _least_reserve(self, now: float) -> float:
+        """Seconds that the poorest listener has left to hear."""
+        speaking = [r for r in self._replies.values() if r.stage is Stage.SPEAKING]
+        return min((reply.pace.reserve(now) for reply in speaking), default=float("inf"))
+
+    def _hear(self) -> None:
+        """Listen to one piece of the utterances that came first."""
+        if not self._hearing:
+            new = [r for r in self._replies.values() if r.stage is Stage.HEARING]
+            group = new[: self._runtime.together]
+            mels, frames = [reply.mel for reply in group], [reply.heard for reply in group]
+            self._hearing = self._runtime.encode(mels, frames), group
+        encoding, group = self._hearing
+        try:
+            next(encoding)
+        except StopIteration as end:
+            self._hearing = None
+            for reply, features in zip(group, end.value, strict=True):
+                reply.read(features)
+
+    def _think(self, replies: Sequence[Reply], now: float, *, read: bool) -> None:
+        """One pass of the language model."""
+        readers = [r for r in replies if r.stage is Stage.READING][: self._runtime.together]
+        poor = self._least_reserve(now) < _POOR or any(reply.stage in _NEW for reply in replies)
+        asked = []
+        for reply in replies:
+            if reply.stage in _NEW:
+                rests = not read or reply not in readers
+            else:
+                rests = poor and reply.stage is Stage.SPEAKING and reply.pace.reserve(now) > _RICH
+            asked.append([] if rests else reply.ask(transcribe=not poor))
+        spans = [span for wanted in asked for span in wanted]
+        tokens = iter(self._runtime.tokens(spans) if spans else [])
+        for reply, wanted in zip(replies, asked, strict=True):
+            if wanted:
+                reply.take([next(tokens) for _ in wanted])
+
+    def _talk(self, replies: Sequence[Reply], now: float) -> None:
+        """Make sound of what was thought."""
+        together: dict[int, list[Reply]] = defaultdict(list)
+        for reply in replies:
+            waits = not reply.pace.is_held and reply.pace.reserve(now) < _RICH
+            count = len(reply.frames) if waits or reply.has_ended else _TOGETHER
+            if 0 < count <= len(reply.frames):
+                together[count].append(reply)
+        for count, speakers in together.items():
+            codes = np.array([reply.frames[:count] for reply in speakers]).transpose(0, 2, 1)
+            sounds = self._runtime.speak([reply.voice for reply in speakers], codes)
+            for reply, sound in zip(speakers, sounds, strict=True):
+                del reply.frames[:count]
+                reply.add(sound)
+        for reply in replies:
+            if reply.has_ended and not reply.frames:
+                reply.voice.end()
+                if reply.voice.tail:
+                    silent = np.zeros((1, CODEBOOKS, reply.voice.tail), np.int64)
+                    reply.add(*self._runtime.speak([reply.voice], silent))
+                reply.stage = Stage.SPOKEN
+
+    def _rehearse(self) -> float:
+        """Run everything in the shapes that it will have; gives seconds of sound made in a second."""
+        runtime, vocabulary = self._runtime, Vocabulary.of(self._runtime.shape)
+        silence = np.zeros(INPUT_RATE, np.float32)
+        hearing = runtime.encode(
+            [log_mel(silence, 100 * self._options.window)], [frames_of(silence)]
+        )
+        for _ in hearing:
+            pass
+        prompt = speech_prompt(vocabulary, frames_of(silence))
+        runtime.tokens([Span(0, 0, prompt)])
+        says, writes = question(vocabulary, Task.A1A2), question(vocabulary, Task.A1T2)
+        took = 0.0
+        for users in (min(2, self._options.slots), 1):
+            voices = [SnacStream(runtime.snac, SeededNoise(0)) for _ in range(users)]
+            codes = np.zeros((users, CODEBOOKS, 1), np.int64)
+            for step in range(_REHEARSED):
+                started = self._clock()
+                spans = []
+                for user in range(users):
+                    spans.append(Span(ROWS * user, step, says, audio=True))
+                    if step < _REHEARSED // 2:
+                        spans.append(Span(ROWS * user + 1, step, writes, text=True))
+                runtime.tokens(spans)
+                runtime.speak(voices, codes)
+                took = self._clock() - started if step == 0 else took + self._clock() - started
+        return _REHEARSED * FRAME_SECONDS / took
+
+
+def describe(speed: float) -> str:
+    """One line about what this machine can do."""
+    needed = 1 / FRAME_SECONDS
+    line = f"{speed * needed:.1f} frames a second, of the {needed:.1f} that real time takes"
+    if speed < 1:
+        return f"{line}: too slow, so that a reply waits until it can be heard without holes"
+    return line
