@@ -1,10 +1,10 @@
-# make run: talk. make test: everything. make bench: the README's figures.
+# make run: talk. make test: everything. make bench, make bench-gpu: the README's figures.
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name) 2>/dev/null)))
 
-.PHONY: run test bench lint check chromium clean
+.PHONY: run test bench bench-gpu lint check chromium clean
 
 run: .venv/run.done
 	@$(BIN)/duologue pull && exec $(BIN)/duologue serve $(ARGS)
@@ -19,6 +19,9 @@ check: .venv/dev.done
 
 bench: .venv/dev.done chromium
 	@$(BIN)/duologue pull && PYTHONPATH=tests $(BIN)/python -m bench
+
+bench-gpu: .venv/dev.done
+	@$(BIN)/python -m bench.gpu
 
 chromium:
 	@if [ -z "$(CHROMIUM)" ]; then \

@@ -167,6 +167,7 @@ class Server:
             {
                 "status": "draining" if self._draining else "ok",
                 "model": self.config.model,
+                "note": self.model.capabilities.note,
                 "sessions": in_use,
                 "free_slots": self.config.sessions - in_use,
                 "chats": len(self._chats),

@@ -7,8 +7,9 @@ pytest.importorskip("safetensors")
 
 import torch
 
+from duologue.errors import InvalidRequest
 from duologue.models.mini_omni import generate
-from duologue.models.mini_omni.prompts import Task
+from duologue.models.mini_omni.prompts import Task, text_prompt
 from duologue.models.mini_omni.runtime import Floats
 from duologue.models.mini_omni.torch_runtime import TorchRuntime
 from duologue.models.mini_omni.vocabulary import Vocabulary
@@ -83,3 +84,20 @@ def test_a_written_reply_is_the_original_s(small: LanguageModel, task: Task) -> 
     prompt, features = _question(small, "small", task.name)
     reply = generate.write(_runtime(small), prompt, task, STEPS, features)
     assert torch.equal(torch.tensor(reply.text), vectors("small")[f"{task.name}_tokens"])
+
+
+def test_a_text_of_no_tokens_is_answered_and_one_of_3000_is_refused(small: LanguageModel) -> None:
+    runtime, vocabulary = _runtime(small), Vocabulary.of(small.shape)
+    assert generate.write(runtime, text_prompt(vocabulary, []), Task.T1T2, 3).text
+    assert len(generate.speak(runtime, text_prompt(vocabulary, []), 3).audio) == 3
+    endless = text_prompt(vocabulary, [5] * 3000)
+    with pytest.raises(InvalidRequest, match="may have 255 positions, and this one has 3002"):
+        generate.write(runtime, endless, Task.T1T2, 3)
+    with pytest.raises(InvalidRequest, match="3002"):
+        generate.speak(runtime, endless, 3)
+
+
+def test_a_reply_ends_where_the_model_has_no_more_positions(small: LanguageModel) -> None:
+    vocabulary = Vocabulary.of(small.shape)
+    prompt = text_prompt(vocabulary, [5] * 240)
+    assert len(generate.speak(_runtime(small), prompt, 500).audio) <= 256 - 242

@@ -84,6 +84,13 @@ def load(
     return Engine(MiniOmni(opener, checkpoint.folder / TOKENIZER, options, note))
 
 
+def cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def is_there() -> bool:
     """Whether trained weights are here, and what runs them: then it is the model of first choice."""
     if (
