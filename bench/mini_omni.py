@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import numpy as np
+import openvino as ov
 
 from bench.load import RECORDINGS
 from bench.server import Server
@@ -23,11 +24,13 @@ from duologue.errors import ModelUnavailable
 from duologue.models import mini_omni
 from duologue.models.mini_omni.arrangement import variant
 from duologue.models.mini_omni.checkpoint import (
+    SNAC,
     Checkpoint,
     find_checkpoint,
     read_tensors,
 )
 from duologue.models.mini_omni.cpu.runtime import CpuRuntime
+from duologue.models.mini_omni.cpu.snac import SnacDecoder
 from duologue.models.mini_omni.pace import FRAME_SECONDS
 from duologue.models.mini_omni.prompts import Task, question, speech_prompt
 from duologue.models.mini_omni.reply import ROWS
@@ -36,7 +39,8 @@ from duologue.models.mini_omni.torch_runtime import open_torch
 from duologue.models.mini_omni.vocabulary import Vocabulary
 from duologue.nets.log_mel import frames_of, log_mel
 from duologue.nets.shapes import CODEBOOKS
-from duologue.nets.snac_stream import SeededNoise, SnacStream
+from duologue.nets.snac import snac_decoder
+from duologue.nets.snac_stream import SeededNoise, SnacStream, speak
 
 THREADS = mini_omni.cores()
 
@@ -123,6 +127,28 @@ def share_of_roof(checkpoint: Checkpoint, took: dict[str, float]) -> None:
     for part, read in (("step with text", body + text + audio), ("step", body + audio)):
         rate = read / took[part] / 1e6
         print(f"{part}: {read / 1e6:.0f} MB of weights, {rate / most:.0%} of {most:.0f} GB/s")
+
+
+def seams(checkpoint: Checkpoint) -> None:
+    """How far sound that is streamed frame by frame is from what is decoded at once, in torch."""
+    tensors, frames = read_tensors(checkpoint.folder / SNAC), 24
+    codes = np.random.default_rng(0).integers(0, checkpoint.snac.codes, (1, CODEBOOKS, frames))
+    core, sounds = ov.Core(), []
+    for decoder, size in (
+        (SnacDecoder(core, checkpoint.snac, tensors, {}), 1),
+        (snac_decoder(checkpoint.snac, tensors), frames),
+    ):
+        voice, pieces = SnacStream(checkpoint.snac, SeededNoise(0)), []
+        for start in range(0, frames, size):
+            pieces += speak(decoder, [voice], codes[:, :, start : start + size])
+        voice.end()
+        pieces += speak(decoder, [voice], codes[:, :, : voice.tail])
+        sounds.append(np.concatenate(pieces))
+    streamed, whole = sounds
+    print(
+        f"SNAC streamed by single frames, {len(streamed)} samples: differs from the whole by at most "
+        f"{np.abs(streamed - whole).max():.1e}, at an rms of {whole.std():.2f}"
+    )
 
 
 def nearness(checkpoint: Checkpoint) -> None:
@@ -245,6 +271,7 @@ def main() -> None:
     exact = open_torch(checkpoint, device="cpu", precision="fp32", rows=ROWS)
     parts(exact, sound.samples)
     exact.close()
+    seams(checkpoint)
     nearness(checkpoint)
     serve(RECORDINGS[1].read_bytes())
 

@@ -179,6 +179,28 @@ def test_random_weights_are_called_noise_wherever_they_show(
     assert "ok       the weights mini-omni, random weights (noise), in" in run("doctor", code=1)[0]
 
 
+def test_mini_omni_answers_where_its_weights_are_and_the_built_in_chain_elsewhere(
+    question: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from duologue.models.mini_omni.convert import convert
+    from duologue.models.mini_omni.original import Original
+    from tiny_mini_omni import original
+
+    voice_activity = weights.locate("silero-vad")
+    original(tmp_path / "original")
+    monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
+    (tmp_path / voice_activity.name).write_bytes(voice_activity.read_bytes())
+    _, complaint = run("say", str(question), code=2)
+    assert "run: duologue pull smollm2-135m" in complaint, "it was not the built-in chain"
+    # As if they had come from the hub: nothing says that they are random.
+    convert(Original.in_folder(tmp_path / "original"), tmp_path / "mini-omni")
+    monkeypatch.setenv("DUOLOGUE_MODEL_OPTIONS", "max_reply=1,window=2,device=cpu")
+    said, _ = run("say", str(question))
+    assert said.startswith("Mini-Omni hears this turn only.\n")
+    assert "first sound of the reply" in said
+
+
 def test_pull_asks_the_hub_and_says_when_it_cannot_be_reached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,10 +160,9 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     async def serve() -> None:
         async with _server(config) as server:
-            if hint:
-                sys.stdout.write(f"{hint}\n")
             what = f"talk with {config.model} on" if config.page else "the line is on"
             sys.stdout.write(f"Duologue: {what} {server.url} (Ctrl-C ends it)\n")
+            sys.stdout.write(f"{server.model.capabilities.note}{hint}\n")
             sys.stdout.flush()
             await server.run_until_stopped()
 
@@ -172,14 +171,12 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _choose_model(config: Config) -> tuple[Config, str]:
-    """Settle on a model where none was named, and say what there is besides; empty if nothing."""
+    """Settle on a model where none was named, and say what there is besides, if there is."""
     if config.model != "auto":
         return config, ""
     if mini_omni.is_there():
         return dataclasses.replace(config, model=_MINI_OMNI), ""
-    hint = (
-        f"Mini-Omni, which hears and talks by itself, is to be had with: duologue pull {_MINI_OMNI}"
-    )
+    hint = f" Mini-Omni hears and talks by itself; get it: duologue pull {_MINI_OMNI}"
     return dataclasses.replace(config, model="cascade"), hint
 
 
@@ -203,6 +200,7 @@ def _say(arguments: argparse.Namespace) -> int:
         flags = {"model": arguments.model, "api_key": arguments.api_key}
         config, _ = _choose_model(load_config({**flags, "port": 0, "page": False, "grace": 0}))
         async with _server(config) as server:
+            sys.stdout.write(f"{server.model.capabilities.note}\n")
             serving = asyncio.create_task(server.run_until_stopped())
             try:
                 await report(server.url, config.api_key)

@@ -279,10 +279,12 @@ class Uvicorn(uvicorn.Server):
 
     Attributes:
         url: where it serves.
+        model: that answers there.
     """
 
     def __init__(self, server: Server, listener: socket.socket) -> None:
         self._server = server
+        self.model = server.model
         self._listener = listener
         host, port = listener.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
