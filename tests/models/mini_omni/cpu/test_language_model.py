@@ -105,3 +105,14 @@ def test_fewer_bits_stay_near(features: Floats, precision: str, least: float) ->
     got = logits(model, model.hidden([Span(0, 0, IDS[:, 0], features)]))[0]
     right = GOLDEN["batch_prefill_logits"][0, -1]
     assert got @ right / np.linalg.norm(got) / np.linalg.norm(right) > least
+
+
+def test_nothing_is_left_in_a_row_of_what_was_there_before(features: Floats) -> None:
+    few = dict(quantise(ARRANGED.items(), "int8"))
+    settings = {**EXACT, "KV_CACHE_PRECISION": "u8", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 64}
+    model = LanguageModel(ov.Core(), SHAPE, few, 2, settings)
+    fresh = model.hidden([Span(0, 0, IDS[:, 0], features)])
+    model.hidden([Span(1, 0, np.tile(IDS[:, 1], 3), 100 * features)])
+    for position in range(45, 80):
+        model.hidden([Span(1, position, IDS[:, 1, 2:3])])
+    np.testing.assert_array_equal(model.hidden([Span(1, 0, IDS[:, 0], features)]), fresh)
