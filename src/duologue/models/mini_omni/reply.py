@@ -156,12 +156,13 @@ class Reply:
     def chunk(self, now: float) -> ReplyChunk:
         """What can go out now; an empty chunk if nothing can."""
         last = self.stage is Stage.SPOKEN
-        audio, words = None, ""
+        audio, seconds = None, 0.0
         if self._sound and (last or not self.pace.is_held):
             audio = concatenate((AudioChunk(s, REPLY_RATE) for s in self._sound), REPLY_RATE)
+            seconds = audio.duration
             self._sound.clear()
             self.pace.let_out(now)
-            words = self._captions.take(audio.duration, last=last)
+        words = self._captions.take(seconds, last=last) if audio or last else ""
         return ReplyChunk(audio, words, self._transcript.tell())
 
     def _next_of_reply(self) -> list[Span]:
