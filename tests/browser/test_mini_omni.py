@@ -21,21 +21,32 @@ def model(mini_omni_cache: Path, monkeypatch: pytest.MonkeyPatch) -> SpeechModel
     return load_model("mini-omni", max_reply="8")
 
 
-async def test_probe(serve_page: ServePage, open_tab: Open, questions: Questions, model: SpeechModel) -> None:
+async def test_probe(
+    serve_page: ServePage, open_tab: Open, questions: Questions, model: SpeechModel
+) -> None:
     page = await open_tab(serve_page(model))
     print(await page.tab.locator(".duologue-head.prose").inner_text())
     await page.start()
     for q in questions:
         times = await page.talk(q)
-        print(times.latency, times.audible - times.detected, times.silent - times.audible, times.holes)
+        print(
+            times.latency, times.audible - times.detected, times.silent - times.audible, times.holes
+        )
         print(await page.root.get_attribute("data-underruns"))
         for b in await page.bubbles.all():
             print(repr(await b.inner_text())[:300])
     sp = await page.track("speaker")
     import numpy as np
+
     x = sp.samples
-    print(len(x)/sp.rate, np.abs(x).max(), np.sqrt((x**2).mean()))
+    print(len(x) / sp.rate, np.abs(x).max(), np.sqrt((x**2).mean()))
     t0 = (await page.log())[0]["at"]
     for e in await page.log():
-        if "state" in e or e.get("in", {}).get("type", "").split(".")[-1] in ("completed", "done", "speech_started", "speech_stopped", "created"):
+        if "state" in e or e.get("in", {}).get("type", "").split(".")[-1] in (
+            "completed",
+            "done",
+            "speech_started",
+            "speech_stopped",
+            "created",
+        ):
             print(round(e["at"] - t0, 2), str({k: v for k, v in e.items() if k != "at"})[:160])

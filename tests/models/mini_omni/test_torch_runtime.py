@@ -228,7 +228,6 @@ def test_bfloat16_stays_near_float32(runtime: TorchRuntime) -> None:
 def test_what_it_held_is_free_when_it_is_closed() -> None:
     runtime = make_runtime()
     runtime.tokens([Span(0, 0, _ids(1, 0), audio=True)])
-    runtime.settle()
     cache = weakref.ref(runtime._cache)
     runtime.close()
     assert cache() is None

@@ -89,6 +89,7 @@ class TorchRuntime:
             for slots in reversed(_sizes(_SLOTS, self.shape.positions)):
                 for count in reversed(_sizes(1, rows)):
                     self._step(count, slots)
+            torch.cuda.empty_cache()  # what only loading needed
 
     def encode(
         self, mels: Sequence[Floats], frames: Sequence[int]
@@ -128,10 +129,6 @@ class TorchRuntime:
     def speak(self, voices: Sequence[SnacStream], codes: Codes) -> list[Samples]:
         """Go on with some voices; see `Runtime`."""
         return snac_stream.speak(self._decoder, voices, codes)
-
-    def settle(self) -> None:
-        """Give back the GPU's memory that only loading needed."""
-        torch.cuda.empty_cache()
 
     def close(self) -> None:
         """Let go of the networks and of the GPU's memory."""
