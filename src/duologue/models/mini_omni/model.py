@@ -14,7 +14,7 @@ from duologue.errors import InvalidAudio
 from duologue.model import Capabilities, Prompt, ReplyChunk
 from duologue.models.mini_omni.pace import FRAME_SECONDS, Pace
 from duologue.models.mini_omni.prompts import Task, question, speech_prompt
-from duologue.models.mini_omni.reply import ROWS, Options, Reply, Stage
+from duologue.models.mini_omni.reply import PIECE, ROWS, Options, Reply, Stage
 from duologue.models.mini_omni.runtime import Floats, Runtime, Span
 from duologue.models.mini_omni.vocabulary import Vocabulary
 from duologue.nets.log_mel import frames_of, log_mel
@@ -188,14 +188,13 @@ class MiniOmni:
     def _rehearse(self) -> float:
         """Run everything in the shapes that it will have; gives seconds of sound made in a second."""
         runtime, vocabulary = self._runtime, Vocabulary.of(self._runtime.shape)
-        silence = np.zeros(INPUT_RATE, np.float32)
-        hearing = runtime.encode(
-            [log_mel(silence, 100 * self._options.window)], [frames_of(silence)]
-        )
-        for _ in hearing:
+        silence = np.zeros(2 * INPUT_RATE, np.float32)
+        frames = frames_of(silence)
+        for _ in runtime.encode([log_mel(silence, 100 * self._options.window)], [frames]):
             pass
-        prompt = speech_prompt(vocabulary, frames_of(silence))
-        runtime.tokens([Span(0, 0, prompt)])
+        prompt = speech_prompt(vocabulary, frames)
+        for start in range(0, frames, PIECE):
+            runtime.tokens([Span(0, start, prompt[:, start : start + PIECE])])
         says, writes = question(vocabulary, Task.A1A2), question(vocabulary, Task.A1T2)
         took = 0.0
         for users in (min(2, self._options.slots), 1):

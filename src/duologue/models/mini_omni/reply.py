@@ -23,7 +23,9 @@ from duologue.nets.snac_stream import SeededNoise, SnacStream
 ROWS = 3
 """Of the cache, for one reply: what is said, what is written, what the user said."""
 
-_PIECE = 64  # positions of a prompt read at once: 90 ms on two cores, and each costs no more than in one go
+PIECE = 64
+"""Positions of a prompt that are read at once: 90 ms on two cores, and no dearer than all in one go."""
+
 _AUDIBLE = 0.003  # of full scale, -50 dB: below it nothing was said that could be written down
 _TOKENS_A_SECOND = 12  # of a transcript: nobody speaks faster
 
@@ -115,7 +117,7 @@ class Reply:
         """
         self._asked = []
         if self.stage is Stage.READING:
-            piece = self._prompt[:, self._read : self._read + _PIECE]
+            piece = self._prompt[:, self._read : self._read + PIECE]
             self._asked.append(Span(self._row, self._read, piece, self._features))
         elif self.stage is Stage.SPEAKING:
             self._asked += self._next_of_reply()
