@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
@@ -149,6 +149,7 @@ kinds = st.sampled_from(
         ),
     )
 )
+@example('{"audio": "\\u0080", "type": "input_audio_buffer.append"}')
 def test_nothing_a_client_sends_breaks_the_decoder(text: str) -> None:
     decode(text, Settings())
 

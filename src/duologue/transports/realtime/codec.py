@@ -6,7 +6,6 @@ assistant's, `resp_…` the response.
 """
 
 import base64
-import binascii
 import json
 import secrets
 from collections.abc import Callable, Iterator
@@ -106,7 +105,7 @@ def _validate(model: type[_Model], fields: object, where: str) -> _Model:
 def _unbase64(audio: str) -> bytes:
     try:
         data = base64.b64decode(audio, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error among them; not for what is no ASCII
         raise InvalidEvent(f"audio must be base64: {error}") from error
     if not data:
         raise InvalidEvent("audio is empty; send at least one sample")
