@@ -44,6 +44,7 @@ def test_health_says_what_is_served_and_what_is_free(serve: Serve) -> None:
         assert json.load(response) == {
             "status": "ok",
             "model": "echo",
+            "note": "Echo: says back what it heard, to try the line and your microphone.",
             "sessions": 0,
             "free_slots": 3,
             "chats": 0,

@@ -143,7 +143,7 @@ def test_a_reply_lasts_as_long_as_it_may_and_has_words_of_both(alone: list[Heard
     )
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=25)
 @given(
     visits=st.lists(
         st.tuples(st.integers(0, 3), st.integers(0, 60), st.integers(0, 120)),
