@@ -1,6 +1,5 @@
-"""A conversation with Mini-Omni in a real browser: the real parts in small, whose weights are random."""
+"""A conversation with Mini-Omni in a real browser: its real parts in small, with random weights."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,39 +13,71 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 Questions = list[AudioChunk]
 
+_REPLY = 8  # seconds: random weights talk until they have to stop
+
+# Seconds that a recording lasts, once some of it was really played.
+_PLAY = """player => new Promise((resolve, reject) => {
+  player.ontimeupdate = () => {
+    if (player.currentTime < 0.2) return;
+    player.pause();
+    resolve(player.duration);
+  };
+  player.play().catch(reject);
+})"""
+
 
 @pytest.fixture
 def model(mini_omni_cache: Path, monkeypatch: pytest.MonkeyPatch) -> SpeechModel:
-    monkeypatch.setenv("DUOLOGUE_CACHE", str(mini_omni_cache))
-    return load_model("mini-omni", max_reply="8")
+    with monkeypatch.context() as here:
+        here.setenv("DUOLOGUE_CACHE", str(mini_omni_cache))
+        return load_model("mini-omni", max_reply=str(_REPLY))
 
 
-async def test_probe(
+async def test_the_noise_is_heard_without_holes_and_stands_in_the_chat_below_the_users_words(
     serve_page: ServePage, open_tab: Open, questions: Questions, model: SpeechModel
 ) -> None:
     page = await open_tab(serve_page(model))
-    print(await page.tab.locator(".duologue-head.prose").inner_text())
+    for told in ("hears this turn only", "noise"):
+        await expect(page.tab.get_by_text(told)).to_be_visible()
     await page.start()
-    for q in questions:
-        times = await page.talk(q)
-        print(
-            times.latency, times.audible - times.detected, times.silent - times.audible, times.holes
-        )
-        print(await page.root.get_attribute("data-underruns"))
-        for b in await page.bubbles.all():
-            print(repr(await b.inner_text())[:300])
-    sp = await page.track("speaker")
-    import numpy as np
+    times = await page.talk(questions[0])
+    assert 0.4 < times.latency < 1.5
+    assert times.silent - times.audible == pytest.approx(_REPLY, abs=0.3)
+    assert max(times.holes, default=0) < 0.03
+    assert await page.root.get_attribute("data-underruns") == "0"
 
-    x = sp.samples
-    print(len(x) / sp.rate, np.abs(x).max(), np.sqrt((x**2).mean()))
-    t0 = (await page.log())[0]["at"]
-    for e in await page.log():
-        if "state" in e or e.get("in", {}).get("type", "").split(".")[-1] in (
-            "completed",
-            "done",
-            "speech_started",
-            "speech_stopped",
-            "created",
-        ):
-            print(round(e["at"] - t0, 2), str({k: v for k, v in e.items() if k != "at"})[:160])
+    events = [entry["in"] for entry in await page.log() if "in" in entry]
+    kinds = [event["type"] for event in events]
+    heard = kinds.index("conversation.item.input_audio_transcription.completed")
+    assert kinds.index("response.output_audio.delta") < heard
+    asked = events[heard]["transcript"]
+    said = events[kinds.index("response.output_audio_transcript.done")]["transcript"]
+    assert asked
+    assert said
+    await expect(page.bubbles).to_have_count(2)
+    await expect(page.bubbles.nth(0)).to_contain_text(asked)
+    await expect(page.bubbles.nth(1)).to_contain_text(said)
+    lengths = [await player.evaluate(_PLAY) for player in await page.players.all()]
+    assert lengths == [
+        pytest.approx(questions[0].duration, abs=1.2),  # silence around it is kept
+        pytest.approx(_REPLY, abs=0.3),
+    ]
+
+
+async def test_speech_in_the_middle_of_the_noise_stops_it(
+    serve_page: ServePage, open_tab: Open, questions: Questions, model: SpeechModel
+) -> None:
+    page = await open_tab(serve_page(model))
+    await page.start()
+    await page.say(questions[0])
+    await page.reach("speaking")
+    await page.tab.wait_for_timeout(1500)
+    await page.say(questions[1])
+    detected = (await page.times("in", "input_audio_buffer.speech_started"))[1]
+    speaker = await page.track("speaker")
+    began, ended = speaker.loud(detected - 8, detected + 0.5)
+    assert 1 < ended - began < _REPLY - 2
+    assert ended - detected < 0.3
+    await expect(page.bubbles.nth(1)).to_contain_text("interrupted")
+    await page.reach("speaking")
+    await page.stop()

@@ -4,6 +4,7 @@ import asyncio
 import re
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
 
 import pytest
 from playwright.async_api import expect
@@ -11,6 +12,7 @@ from playwright.async_api import expect
 from browser.conftest import Open, ServePage
 from browser.rig import Page, chromium, open_page
 from duologue.audio import AudioChunk
+from duologue.model import Prompt, ReplyChunk
 from duologue.server import bind
 from duologue.testing import ScriptedModel, say
 
@@ -157,6 +159,66 @@ async def test_the_words_of_both_sides_are_shown_as_they_are(
     await page.talk(questions[0])
     await expect(page.bubbles.nth(1)).to_contain_text(words)
     assert await page.bubbles.nth(1).locator("b, em, a, code, .katex").count() == 0
+
+
+class _Unhurried(ScriptedModel):
+    """Makes a second of a reply in a second."""
+
+    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyChunk, None]:
+        async for chunk in super().reply(prompt):
+            yield chunk
+            assert chunk.audio
+            await asyncio.sleep(chunk.audio.duration)
+
+
+async def test_the_words_of_a_reply_are_shown_while_the_rest_is_still_being_made(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page(_Unhurried(_LONG)))
+    await page.start()
+    await page.say(questions[0])
+    await expect(page.bubbles.nth(1)).to_contain_text("One two three")
+    assert await page.times("in", "response.done") == []
+    await page.stop()
+
+
+async def test_the_chat_follows_the_words_but_not_while_somebody_reads_further_up(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    model = _Unhurried([say("words " * 200, 0.5), *[say("and more ", 0.1)] * 90])
+    page = await open_tab(serve_page(model))
+    await page.start()
+    await page.say(questions[0])
+    reply = page.bubbles.nth(1)
+    await expect(reply).to_contain_text("more")
+
+    async def top_and_height() -> tuple[float, float]:
+        box = await reply.bounding_box()
+        assert box
+        return box["y"], box["height"]
+
+    top, height = await top_and_height()
+    await reply.hover()
+    await page.tab.wait_for_timeout(1500)
+    followed, higher = await top_and_height()
+    assert followed - top == pytest.approx(height - higher, abs=2)
+    assert higher > height
+
+    await page.tab.mouse.wheel(0, -200)
+    await page.tab.wait_for_timeout(400)
+    top, height = await top_and_height()
+    assert top > followed
+    await page.tab.wait_for_timeout(1500)
+    stayed, higher = await top_and_height()
+    assert stayed == pytest.approx(top, abs=2)
+    assert higher > height
+
+    await page.tab.mouse.wheel(0, 2000)
+    await page.tab.wait_for_timeout(1500)
+    bottom = sum(await top_and_height())
+    await page.tab.wait_for_timeout(1500)
+    assert sum(await top_and_height()) == pytest.approx(bottom, abs=2)
+    await page.stop()
 
 
 async def test_a_lost_connection_is_told_and_the_conversation_goes_on(

@@ -15,6 +15,8 @@ from duologue.model import Turn
 from duologue.transports.page.voice import Voice
 
 # The chat takes the height that the panel leaves, so that Start and failures are always in sight.
+# A list that begins at its bottom stays there by itself, or where its reader has scrolled to; Gradio's
+# own scrolling pulls the reader down 300 ms after each update, and captions update more often.
 _STYLE = """
 footer, .duologue-chat .icon-button-wrapper { display: none !important; }
 .gradio-container { width: 100% !important; max-width: 60rem !important; margin: 0 auto !important; }
@@ -23,6 +25,10 @@ footer, .duologue-chat .icon-button-wrapper { display: none !important; }
 .duologue-head h1 { margin: 0; font-size: 1.5rem; }
 .duologue-head p { margin: 0.25rem 0 0; }
 .duologue-chat { flex: 1 1 0 !important; height: auto !important; min-height: 12rem !important; }
+.duologue-chat .bubble-wrap { display: flex; flex-direction: column-reverse; }
+.duologue-chat .bubble-wrap { scroll-snap-type: y proximity; }
+.duologue-chat .bubble-wrap > * { margin-bottom: auto; scroll-snap-align: end; }
+.duologue-chat .scroll-down-button-container { display: none; }
 .duologue-chat .placeholder-content { padding: 1rem; text-align: center; }
 .duologue-chat audio { display: block; width: 17rem; max-width: 100%; height: 40px; margin: 0; }
 .duologue-chat p { margin: 0 0 0.4rem; }
@@ -68,6 +74,7 @@ def build(
             show_label=False,
             height=None,
             buttons=[],
+            autoscroll=False,
             feedback_options=None,
             latex_delimiters=[],
             placeholder="What you say and what is answered will stand here, to be heard again.",

@@ -17,6 +17,7 @@ import { explain, explainCut, explainIdle, FATAL } from "./words.js";
  * @property {(code: string, sentence: string) => void} failure
  * @property {(level: number) => void} level of the microphone, 0..1
  * @property {(words: {user?: string, reply?: string}) => void} turn the conversation has changed
+ * @property {(words: {reply: string}) => void} caption a reply goes on: all its words so far
  * @property {(underruns: number) => void} played a reply was heard to its end
  */
 
@@ -32,6 +33,7 @@ export class Call {
   #line = null;
   #open = false; // the server has said hello
   #response = null; // whose sound is welcome
+  #caption = ""; // its words so far
   #spokeAt = 0; // where in the session's audio the utterance began, milliseconds
 
   /**
@@ -181,6 +183,7 @@ export class Call {
       this.#on.turn({ user: transcript }),
     "response.created": ({ response }) => {
       this.#response = response.id;
+      this.#caption = "";
     },
     "response.output_audio.delta": ({ response_id, item_id, delta }) => {
       // What still comes of a reply that was stopped dies here.
@@ -188,6 +191,11 @@ export class Call {
     },
     "response.output_audio.done": ({ response_id, item_id }) => {
       if (response_id === this.#response) this.#speaker.finish(item_id);
+    },
+    "response.output_audio_transcript.delta": ({ response_id, delta }) => {
+      if (response_id !== this.#response) return;
+      this.#caption += delta;
+      this.#on.caption({ reply: this.#caption });
     },
     "response.output_audio_transcript.done": ({ transcript }) => this.#on.turn({ reply: transcript }),
     "response.done": ({ response }) => {

@@ -4,6 +4,7 @@ import { Call } from "./call.js";
 import { DOING } from "./words.js";
 
 const SETTLE = 20; // milliseconds: events that come together make one update of the chat
+const CAPTION = 300; // milliseconds between updates while a reply goes on: four or five letters of speech
 
 /**
  * Bring the constant markup of voice.html to life.
@@ -84,6 +85,7 @@ class Panel {
       failure: (code, sentence) => this.#fail(code, sentence),
       level: (level) => this.#meter(level),
       turn: (words) => this.#tell(words),
+      caption: (words) => this.#tell(words, CAPTION),
       played: (underruns) => (this.#root.dataset.underruns = underruns),
     });
     this.#call = call;
@@ -120,10 +122,14 @@ class Panel {
     if (code) this.#trigger("failure", { code, message: sentence });
   }
 
-  #tell(words) {
+  #tell(words, within = SETTLE) {
     Object.assign(this.#news, words, { conversation: this.#name });
+    if (this.#settling && within > SETTLE) return; // what is due already will tell it
     clearTimeout(this.#settling);
-    this.#settling = setTimeout(() => this.#trigger("turn", this.#news), SETTLE);
+    this.#settling = setTimeout(() => {
+      this.#settling = 0;
+      this.#trigger("turn", this.#news);
+    }, within);
   }
 
   /** Gradio says nothing when it takes a component away; the microphone must not stay on. */
