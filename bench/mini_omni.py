@@ -71,7 +71,7 @@ def median(call: Callable[[], object], count: int) -> float:
 
 
 def parts(runtime: Runtime, sound: Samples) -> dict[str, float]:
-    """Milliseconds of everything that a reply consists of, by itself."""
+    """Milliseconds of everything that a reply consists of, by itself, and `first`: to the first sound."""
     vocabulary, frames = Vocabulary.of(runtime.shape), frames_of(sound)
     mel = log_mel(sound, 3000)
     prompt = speech_prompt(vocabulary, frames)
@@ -106,8 +106,8 @@ def parts(runtime: Runtime, sound: Samples) -> dict[str, float]:
         "SNAC": median(lambda: runtime.speak([voice], codes), 30),
     }
     steps = 10  # the prompt's last position, 7 more for the first frame, 2 for the look-ahead
-    first = took["log-mel"] + took["encoder"] + took["prefill"] + 3 * took["SNAC"]
-    first += steps * took["step with text"]
+    once = took["log-mel"] + took["encoder"] + took["prefill"]
+    first = once + steps * took["step with text"] + 3 * took["SNAC"]
     print(
         f"{runtime.about}, ms p50, prompt of {position}: "
         + ", ".join(f"{part} {ms:.1f}" for part, ms in took.items())
@@ -115,7 +115,7 @@ def parts(runtime: Runtime, sound: Samples) -> dict[str, float]:
         f"{(took['step with text'] + took['SNAC']) / FRAME_SECONDS / 1000:.2f}, "
         f"without {(took['step'] + took['SNAC']) / FRAME_SECONDS / 1000:.2f}"
     )
-    return took
+    return {**took, "first": first}
 
 
 def share_of_roof(checkpoint: Checkpoint, took: dict[str, float]) -> None:
@@ -216,8 +216,11 @@ def memory(server: Server) -> float:
     return int(lines["VmHWM"].split()[0]) / 1e6
 
 
-def serve(sound: bytes) -> None:
-    """Replies of 20 s from one server: one after the other, then two at once."""
+def serve(sound: bytes, computed: float) -> None:
+    """Replies of 20 s from one server: one after the other, then two at once.
+
+    `computed`: milliseconds that the parts take to the first sound; the rest is waiting and transport.
+    """
     options = "precision=int8,device=cpu,max_reply=20"
     started = time.perf_counter()
     with Server("--model", "mini-omni", "--model-options", options) as server:
@@ -226,10 +229,11 @@ def serve(sound: bytes) -> None:
         for heard in replies:
             ask(server.url, sound, heard)
         first, *later = (heard.first * 1000 for heard in replies)
+        p50 = statistics.median(later)
         print(
             f"server: start {ready:.1f} s; wav -> first sound, first question {first:.0f} ms, "
-            f"then p50 {statistics.median(later):.0f} ms; real-time factor p50 "
-            f"{statistics.median(h.factor for h in replies):.2f}; longest hole "
+            f"then p50 {p50:.0f} ms, of it waiting and transport {p50 - computed:.0f}; "
+            f"real-time factor p50 {statistics.median(h.factor for h in replies):.2f}; longest hole "
             f"{max(h.late for h in replies) * 1000:.0f} ms"
         )
         two(server, sound)
@@ -266,14 +270,15 @@ def main() -> None:
     print(f"Mini-Omni, {checkpoint.source}, {THREADS} threads")
     sound = read_audio(RECORDINGS[1]).at(INPUT_RATE)
     runtime = CpuRuntime(checkpoint, "int8", rows=ROWS, window=30, threads=THREADS)
-    share_of_roof(checkpoint, parts(runtime, sound.samples))
+    took = parts(runtime, sound.samples)
+    share_of_roof(checkpoint, took)
     runtime.close()
     exact = open_torch(checkpoint, device="cpu", precision="fp32", rows=ROWS)
     parts(exact, sound.samples)
     exact.close()
     seams(checkpoint)
     nearness(checkpoint)
-    serve(RECORDINGS[1].read_bytes())
+    serve(RECORDINGS[1].read_bytes(), took["first"])
 
 
 if __name__ == "__main__":

@@ -143,3 +143,13 @@ def test_without_weights_it_says_how_to_get_them(
     monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
     with pytest.raises(ModelUnavailable, match="run: duologue pull mini-omni"):
         load_model("mini-omni")
+
+
+async def test_four_bits_are_there_on_request_and_say_what_they_are(
+    serve: Serve, mini_omni_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DUOLOGUE_CACHE", str(mini_omni_cache))
+    model = load_model("mini-omni", precision="int4", device="cpu", max_reply="1")
+    assert "int4 weights: quicker, and far from what was trained." in model.capabilities.note
+    response = await ask(serve(model).url, audio=question(0.5))
+    assert len(response.content) == 2 * round(REPLY_RATE / FRAME) * FRAME
