@@ -39,7 +39,7 @@ def log_mel(samples: NDArray[np.float32], frames: int = 3000) -> NDArray[np.floa
     padded = np.pad(signal, (half, end - len(signal)), mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::HOP]
     spectrum = np.fft.rfft(windows * _hann())  # [heard, window / 2 + 1]
-    power = spectrum.real**2 + spectrum.imag**2
+    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
     logs = np.log10(np.maximum(_in_bands(power), np.float32(1e-10)))
     loudest = max(float(logs.max()), _FLOOR)
     mel = np.full((BINS, frames), _FLOOR, np.float32)
@@ -69,7 +69,7 @@ def _in_bands(power: NDArray[np.float32]) -> NDArray[np.float32]:
     for band, weights in enumerate(_filters()):
         inside = np.flatnonzero(weights)
         first, end = inside[0], inside[-1] + 1
-        (weights[first:end, None] * columns[first:end]).sum(0, out=bands[band])
+        bands[band] = (weights[first:end, None] * columns[first:end]).sum(0)
     return bands
 
 
