@@ -247,6 +247,21 @@ def test_a_slow_machine_holds_a_reply_back_until_it_can_be_heard_without_a_hole(
     assert left is not None
 
 
+def test_who_has_said_all_waits_for_no_newcomer(model: MiniOmni, clock: Clock) -> None:
+    """Its slot is held for the user's words alone, and somebody else comes at every step."""
+    clock.pace = 0.0001
+    model.admit(0, prompt(1))
+    for _ in range(300):
+        model.admit(1, prompt(2))
+        [chunk, _] = model.step([0, 1])
+        model.evict(1)
+        if chunk is None:
+            break
+    else:
+        raise AssertionError("the first reply has no end")
+    model.evict(0)
+
+
 def test_samples_that_are_no_numbers_are_refused(model: MiniOmni) -> None:
     broken = Prompt(AudioChunk(np.full(1600, np.nan, np.float32), INPUT_RATE))
     with pytest.raises(InvalidAudio, match="not numbers"):

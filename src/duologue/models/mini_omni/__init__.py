@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from duologue.models.mini_omni.checkpoint import Checkpoint
     from duologue.models.mini_omni.runtime import Runtime
 
-_PRECISIONS = {
-    "cpu": ("int8", "int4", "fp32"),
-    "cuda": ("bf16", "fp32"),
-}  # the first is the default
+# The first is the default.
+_PRECISIONS = {"cpu": ("int8", "int4", "fp32"), "cuda": ("bf16", "fp32")}
 
 _LABELS = {"int4": "int4 weights: quicker, and far from what was trained. "}
 
@@ -74,10 +72,7 @@ def load(
         max_reply=_number("max_reply", max_reply, 1, 120),
         window=_number("window", window, 1, 30),
     )
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    used = cores if threads == "auto" else _number("threads", threads, 1, 256)
+    used = cores() if threads == "auto" else _number("threads", threads, 1, 256)
     opener = _opener(checkpoint, device, precision, options.slots, options.window, used)
     noise = "Random weights: all it utters is noise. " if checkpoint.random else ""
     note = f"{noise}{_LABELS.get(precision, '')}Mini-Omni hears this turn only."

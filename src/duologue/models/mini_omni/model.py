@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
@@ -27,7 +26,6 @@ _MARGIN = 0.1  # seconds that listeners keep while a newcomer is attended to: th
 _POOR = 0.5  # seconds left to hear: who has less comes before the rich, and before transcripts
 _RICH = 1.5  # seconds left to hear
 _PATIENCE = 5.0  # seconds that a newcomer waits at most for listeners to have something to live on
-_TOGETHER = 4  # frames made sound of at once where nobody waits for the first of them: less work
 _REHEARSED = 16  # steps that the speed is measured in
 _NEW = (Stage.HEARING, Stage.READING)
 
@@ -104,7 +102,7 @@ class MiniOmni:
         if work is Stage.HEARING:
             self._hear()
         self._think(going_on, started, read=work is Stage.READING)
-        self._talk(going_on, started)
+        self._talk(going_on)
         now = self._clock()
         self._costs[work] = max(now - started, 0.9 * self._costs[work])
         return [reply.chunk(now) if reply in going_on else None for reply in replies]
@@ -156,29 +154,26 @@ class MiniOmni:
                 rests = not read or reply not in readers
             else:
                 rests = poor and reply.stage is Stage.SPEAKING and reply.pace.reserve(now) > _RICH
-            asked.append([] if rests else reply.ask(transcribe=not poor))
+            # Who has said all of it holds a slot for the user's words alone: they wait for nobody.
+            transcribe = not poor or reply.stage is Stage.SPOKEN
+            asked.append([] if rests else reply.ask(transcribe=transcribe))
         spans = [span for wanted in asked for span in wanted]
         tokens = iter(self._runtime.tokens(spans) if spans else [])
         for reply, wanted in zip(replies, asked, strict=True):
             if wanted:
                 reply.take([next(tokens) for _ in wanted])
 
-    def _talk(self, replies: Sequence[Reply], now: float) -> None:
-        """Make sound of what was thought."""
-        together: dict[int, list[Reply]] = defaultdict(list)
-        for reply in replies:
-            waits = not reply.pace.is_held and reply.pace.reserve(now) < _RICH
-            count = len(reply.frames) if waits or reply.has_ended else _TOGETHER
-            if 0 < count <= len(reply.frames):
-                together[count].append(reply)
-        for count, speakers in together.items():
-            codes = np.array([reply.frames[:count] for reply in speakers]).transpose(0, 2, 1)
+    def _talk(self, replies: Sequence[Reply]) -> None:
+        """Make sound of what was thought: a frame at most of each."""
+        speakers = [reply for reply in replies if reply.frames]
+        if speakers:
+            codes = np.array([reply.frames for reply in speakers]).transpose(0, 2, 1)
             sounds = self._runtime.speak([reply.voice for reply in speakers], codes)
             for reply, sound in zip(speakers, sounds, strict=True):
-                del reply.frames[:count]
+                reply.frames.clear()
                 reply.add(sound)
         for reply in replies:
-            if reply.has_ended and not reply.frames:
+            if reply.has_ended:
                 reply.voice.end()
                 if reply.voice.tail:
                     silent = np.zeros((1, CODEBOOKS, reply.voice.tail), np.int64)

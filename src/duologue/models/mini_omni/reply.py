@@ -63,7 +63,7 @@ class Reply:
         stage: how far it has come.
         pace: when its sound goes out.
         voice: makes sound of its frames.
-        frames: codes that wait for the voice, oldest first.
+        frames: codes that wait for the voice: those of one frame at most.
     """
 
     def __init__(
