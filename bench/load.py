@@ -36,9 +36,10 @@ def lateness(replies: list[dict[str, object]]) -> list[float]:
     return [late for reply in replies for late in reply["late"]]  # type: ignore[attr-defined]
 
 
-def line(count: int, turns: int) -> None:
+def line(count: int, turns: int, patience: str) -> None:
     """`count` echo conversations at once."""
-    with Server("--model", "echo", "--no-page", "--sessions", str(count)) as server:
+    flags = ("--model", "echo", "--patience", patience, "--no-page", "--sessions", str(count))
+    with Server(*flags) as server:
         process = psutil.Process(server.pid)
         process.cpu_percent()
         replies = callers(server, count, turns)
@@ -46,7 +47,7 @@ def line(count: int, turns: int) -> None:
     first = [reply["first"] for reply in replies if "first" in reply]
     late = lateness(replies)
     print(
-        f"{count:2d} sessions: {len(first)} of {count * turns} replies; last word -> first sound "
+        f"{count:2d} sessions, {patience}: {len(first)} of {count * turns} replies; last word -> first sound "
         f"p50 {percentile(first, 50) * 1000:.0f} ms, p95 {percentile(first, 95) * 1000:.0f} ms; "  # type: ignore[arg-type]
         f"chunks late p95 {percentile(late, 95) * 1000:.0f} ms, worst {max(late) * 1000:.0f} ms; "
         f"server {cpu:.0f} % of a core"
@@ -88,8 +89,9 @@ def main() -> None:
         print("skipped: the recordings in ../shared/audio are not here")
         return
     vad()
-    line(1, 5)
-    line(20, 5)
+    for patience in ("fixed", "quick"):
+        line(1, 5, patience)
+        line(20, 5, patience)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from bench.load import RECORDINGS
 from bench.server import Server
 from duologue.audio import INPUT_RATE, REPLY_RATE, Samples, read_audio
 from duologue.errors import ModelUnavailable
+from duologue.log_mel import frames_of, log_mel
 from duologue.models import mini_omni
 from duologue.models.mini_omni.arrangement import variant
 from duologue.models.mini_omni.checkpoint import (
@@ -37,7 +38,6 @@ from duologue.models.mini_omni.reply import ROWS
 from duologue.models.mini_omni.runtime import Floats, Runtime, Span
 from duologue.models.mini_omni.torch_runtime import open_torch
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from duologue.nets.log_mel import frames_of, log_mel
 from duologue.nets.shapes import CODEBOOKS
 from duologue.nets.snac import snac_decoder
 from duologue.nets.snac_stream import SeededNoise, SnacStream, speak

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from tempfile import TemporaryDirectory
 from types import TracebackType
 
 
@@ -10,17 +11,10 @@ class Server:
     """`with Server("--model", "echo") as server:` it serves on `server.url` with the id `server.pid`."""
 
     def __init__(self, *flags: str) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "duologue",
-            "serve",
-            "--port",
-            "0",
-            "--log-level",
-            "warning",
-        ]
-        self._process = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True)
+        self._data = TemporaryDirectory()  # or these turns would be counted among the user's own
+        command = [sys.executable, "-m", "duologue", "serve", "--port", "0", "--data"]
+        command += [self._data.name, "--log-level", "warning", *flags]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.pid = self._process.pid
 
     def __enter__(self) -> "Server":
@@ -41,3 +35,4 @@ class Server:
         """End it, as Ctrl-C does."""
         self._process.terminate()
         self._process.communicate(timeout=60)
+        self._data.cleanup()

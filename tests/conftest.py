@@ -22,6 +22,15 @@ SHARED = Path(__file__).parents[2] / "shared"
 Serve = Callable[..., Uvicorn]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test, and no program that it starts, keeps figures of turns in the user's own folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DUOLOGUE_DATA", raising=False)
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @contextmanager
 def serving(
     config: Config, model: SpeechModel | None = None, vad: Callable[[], Vad] = LoudnessVad

@@ -3,20 +3,24 @@
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
 
 from duologue import weights
 from duologue.audio import read_audio
+from duologue.receipt import Pause, Receipt
 from duologue.testing import tone
+from duologue.turnlog import TurnLog
 
 COMMAND = [sys.executable, "-m", "duologue"]
 
@@ -57,7 +61,7 @@ def question(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", ["serve", "say", "pull", "doctor"])
+@pytest.mark.parametrize("command", ["serve", "say", "turns", "pull", "doctor"])
 def test_every_command_explains_itself(command: str) -> None:
     said, _ = run(command, "--help")
     assert said.startswith(f"usage: duologue {command}")
@@ -66,7 +70,7 @@ def test_every_command_explains_itself(command: str) -> None:
 
 def test_every_setting_has_a_flag_with_its_default() -> None:
     said = " ".join(run("serve", "--help")[0].split())
-    assert "--silence SILENCE seconds of silence that end a turn. [0.5]" in said
+    assert "--silence SILENCE seconds of silence that end a turn with patience fixed. [0.5]" in said
     assert "--no-barge-in" in said
 
 
@@ -86,8 +90,9 @@ def test_every_setting_has_a_flag_with_its_default() -> None:
         (["serve", "--host", "192.0.2.1", "--model", "echo"], "cannot serve on 192.0.2.1"),
         (
             ["pull", "everything"],
-            "no weights named 'everything'; there are: silero-vad, smollm2-135m, mini-omni",
+            "no weights named 'everything'; there are: silero-vad, smart-turn, smollm2-135m, mini-omni",
         ),
+        (["turns", "--data", "DAMAGED"], "turns.sqlite3 cannot be read: file is not a database"),
         (["pull", "--random"], "--revision, --from and --random are for mini-omni alone"),
         (["pull", "mini-omni", "silero-vad", "--random"], "are for mini-omni alone"),
     ],
@@ -95,7 +100,11 @@ def test_every_setting_has_a_flag_with_its_default() -> None:
 def test_an_error_is_one_sentence_and_exit_code_2(
     question: Path, arguments: list[str], sentence: str
 ) -> None:
-    given = [str(question) if word == "QUESTION" else word for word in arguments]
+    damaged = question.parent / "damaged"
+    damaged.mkdir()
+    (damaged / "turns.sqlite3").write_text("damaged" * 1000)
+    paths = {"QUESTION": str(question), "DAMAGED": str(damaged)}
+    given = [paths.get(word, word) for word in arguments]
     _, complaint = run(*given, code=2)
     assert sentence in complaint
     assert complaint.startswith("duologue: ")
@@ -128,6 +137,63 @@ def test_say_gives_the_key_that_the_server_asks_for(
         monkeypatch.setenv("DUOLOGUE_API_KEY", "sesame")
         run("say", str(question), "--url", url)
     run("say", str(question), "--model", "echo")
+
+
+def test_say_keeps_no_figures(
+    question: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    run("say", str(question), "--model", "echo")
+    assert not (tmp_path / "share").exists()
+
+
+def test_turns_says_so_when_there_are_none(tmp_path: Path) -> None:
+    said, _ = run("turns", "--data", str(tmp_path))
+    assert said == f"There is no turn in {tmp_path}/turns.sqlite3 yet; talk on the page first.\n"
+    assert list(tmp_path.iterdir()) == []
+    with closing(TurnLog(tmp_path / "turns.sqlite3")) as log:
+        _keep(log, 1, played=0.9)
+    said, _ = run("turns", "--mine", "--data", str(tmp_path))
+    assert said.startswith("There is no turn of this computer's own in ")
+
+
+def test_turns_shows_the_figures_before_and_after_the_first_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(TurnLog(tmp_path / "turns.sqlite3")) as log:
+        _keep(log, 4, here=True, played=0.5)
+        _keep(log, 1, here=True, played=0.5, cut="marked")
+        _keep(log, 5, here=True, played=0.7, factor=1.25, drops=1)
+        _keep(log, 10, here=False, played=3.0)
+    monkeypatch.setenv("DUOLOGUE_DATA", str(tmp_path))
+    lines = run("turns", "--mine")[0].splitlines()
+    assert [" ".join(line.split()) for line in lines[:4]] == [
+        "turns delay p50 p95 cuts per 100 turns dropped starts per turn patience",
+        "before 5 0.50 s 0.50 s 1 20.0 0.00 x 1.00",
+        "after 5 0.70 s 0.70 s 0 0.0 1.00 x 1.25",
+        "all 10 0.60 s 0.70 s 1 10.0 0.50 x 1.12",
+    ]
+    assert lines[-1].endswith(
+        "UTC  marked   waited 0.50 s (normal x 1.00), finished: 0.94, "
+        "after 3.2 s of speech at -24 dB, room -61 dB"
+    )
+    assert "all 20 " in " ".join(run("turns")[0].split())
+
+
+def test_turns_without_a_cut_has_one_row(tmp_path: Path) -> None:
+    with closing(TurnLog(tmp_path / "turns.sqlite3")) as log:
+        _keep(log, 3, sent=0.5)
+    lines = run("turns", "--data", str(tmp_path))[0].splitlines()
+    assert len(lines) == 2
+    assert " ".join(lines[1].split()) == "all 3 0.50 s 0.50 s 0 0.0 0.00 x 1.00"
+
+
+def _keep(
+    log: TurnLog, count: int, *, here: bool = False, factor: float = 1.0, **figures: Any
+) -> None:
+    pause = Pause(0.94, "normal", factor, 0.5 * factor, 3.2, -23.6, -61.0)
+    for _ in range(count):
+        log.keep("ann", secrets.token_hex(4), Receipt(pause=pause, **figures), "completed", here)
 
 
 def test_doctor_tells_what_is_there() -> None:

@@ -62,6 +62,20 @@ def test_a_key_is_never_shown() -> None:
     assert "4711" not in str(refused.value)
 
 
+def test_the_figures_of_turns_lie_where_data_says_or_with_the_user_s_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = load_config({}, environ={"DUOLOGUE_DATA": str(tmp_path)})
+    assert chosen.turn_log == tmp_path / "turns.sqlite3"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Config(data="~/figures").turn_log == tmp_path / "figures/turns.sqlite3"
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    assert Config().turn_log == tmp_path / "share/duologue/turns.sqlite3"
+    for relative in ("share", ""):
+        monkeypatch.setenv("XDG_DATA_HOME", relative)
+        assert Config().turn_log == tmp_path / ".local/share/duologue/turns.sqlite3"
+
+
 def test_a_file_that_cannot_be_read_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match="cannot be read"):
         load_config({}, tmp_path / "none.toml", {})

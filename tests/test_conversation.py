@@ -1,6 +1,7 @@
 """The table of taking turns, over every (state, event) pair and over random histories."""
 
 import itertools
+from collections.abc import Iterator
 from typing import get_args
 
 import pytest
@@ -11,83 +12,119 @@ from duologue.audio import INPUT_RATE, silence
 from duologue.conversation import TRANSITIONS, Action, Conversation, Event, State
 from duologue.events import (
     ClearRequested,
+    CommitRequested,
     ReplyAudible,
     ReplyCancelled,
+    ReplyDue,
     ReplyEvent,
     ReplyGenerated,
     ReplyHeard,
     ReplyRequested,
+    SpeechDenied,
+    SpeechPaused,
+    SpeechResumed,
     SpeechStarted,
+    SpeechSuspected,
     TurnEnded,
 )
 
-ENDED = TurnEnded(silence(1, INPUT_RATE), at=1.0)
-STARTED = SpeechStarted(at=0.0)
+SOUND = silence(1, INPUT_RATE)
+STARTED, PAUSED, RESUMED = SpeechStarted(0.0), SpeechPaused(1, SOUND, 1.0), SpeechResumed(1.0)
+DUE, ENDED = ReplyDue(SOUND), TurnEnded(SOUND, 1.0)
+SUSPECTED, DENIED = SpeechSuspected(1.0), SpeechDenied(1.0)
+
+PATHS: dict[State, list[Event]] = {
+    State.LISTENING: [],
+    State.HEARING: [STARTED],
+    State.PAUSED: [STARTED, PAUSED],
+    State.THINKING: [STARTED, PAUSED, DUE],
+    State.SPEAKING: [STARTED, PAUSED, DUE, ENDED, ReplyAudible(1)],
+    State.DUCKED: [STARTED, PAUSED, DUE, ENDED, ReplyAudible(1), SUSPECTED],
+}
 
 
 def reach(state: State) -> Conversation:
     """A conversation in its first turn that is in this state."""
-    path: dict[State, list[Event]] = {
-        State.LISTENING: [],
-        State.HEARING: [STARTED],
-        State.THINKING: [STARTED, ENDED, ReplyRequested()],
-        State.SPEAKING: [STARTED, ENDED, ReplyRequested(), ReplyAudible(1)],
-    }
     conversation = Conversation()
-    for event in path[state]:
+    for event in PATHS[state]:
         conversation.receive(event)
     assert conversation.state is state
     return conversation
 
 
 def make(kind: type[Event], number: int) -> Event:
-    """An event of this kind; one about a reply is about that to turn `number`."""
+    """An event of this kind; one about a reply is about reply `number`."""
     made: tuple[Event, ...] = (
-        STARTED,
-        ENDED,
-        ReplyAudible(number),
-        ReplyGenerated(number),
-        ReplyHeard(number),
-        ReplyRequested(),
-        ReplyCancelled(),
-        ClearRequested(),
+        *(STARTED, PAUSED, RESUMED, DUE, ENDED, SUSPECTED, DENIED),
+        *(ReplyAudible(number), ReplyGenerated(number), ReplyHeard(number)),
+        *(ReplyRequested(), ReplyCancelled(), ClearRequested(), CommitRequested()),
     )
     return next(event for event in made if type(event) is kind)
 
 
 EVERY_EVENT = get_args(Event)
 
+Actions = tuple[Action, ...]
+
+L, H, P, T, S, D = State
+STOP, DROP, BEGIN, COMMIT = (
+    *(Action.STOP_REPLY, Action.DROP_REPLY, Action.BEGIN_TURN, Action.COMMIT_TURN),
+)
+START, LET_OUT = Action.START_REPLY, Action.LET_OUT
+
 EXPECTED = {
-    (State.LISTENING, SpeechStarted): (State.HEARING, [Action.BEGIN_TURN]),
-    (State.LISTENING, TurnEnded): (State.LISTENING, [Action.BEGIN_TURN, Action.COMMIT_TURN]),
-    (State.LISTENING, ReplyRequested): (State.THINKING, [Action.START_REPLY]),
-    (State.HEARING, TurnEnded): (State.LISTENING, [Action.COMMIT_TURN]),
-    (State.HEARING, ClearRequested): (State.LISTENING, [Action.DROP_TURN]),
-    (State.HEARING, ReplyRequested): (State.HEARING, [Action.REFUSE]),
-    (State.THINKING, SpeechStarted): (State.HEARING, [Action.STOP_REPLY, Action.BEGIN_TURN]),
-    (State.THINKING, TurnEnded): (
-        State.LISTENING,
-        [Action.STOP_REPLY, Action.BEGIN_TURN, Action.COMMIT_TURN],
-    ),
-    (State.THINKING, ReplyRequested): (State.THINKING, [Action.REFUSE]),
-    (State.THINKING, ReplyCancelled): (State.LISTENING, [Action.STOP_REPLY]),
-    (State.THINKING, ReplyAudible): (State.SPEAKING, []),
-    (State.THINKING, ReplyGenerated): (State.LISTENING, []),
-    (State.SPEAKING, SpeechStarted): (State.HEARING, [Action.STOP_REPLY, Action.BEGIN_TURN]),
-    (State.SPEAKING, TurnEnded): (
-        State.LISTENING,
-        [Action.STOP_REPLY, Action.BEGIN_TURN, Action.COMMIT_TURN],
-    ),
-    (State.SPEAKING, ReplyRequested): (State.SPEAKING, [Action.REFUSE]),
-    (State.SPEAKING, ReplyCancelled): (State.LISTENING, [Action.STOP_REPLY]),
-    (State.SPEAKING, ReplyHeard): (State.LISTENING, []),
+    (L, SpeechStarted): (H, [BEGIN]),
+    (L, CommitRequested): (L, [BEGIN, COMMIT]),
+    (L, ReplyRequested): (T, [START, LET_OUT]),
+    (H, SpeechPaused): (P, [Action.ASK]),
+    (H, TurnEnded): (T, [START, LET_OUT]),
+    (H, CommitRequested): (L, [COMMIT]),
+    (H, ClearRequested): (L, [Action.DROP_TURN]),
+    (H, ReplyRequested): (H, [Action.REFUSE]),
+    (P, SpeechResumed): (H, []),
+    (P, ReplyDue): (T, [START]),
+    (P, TurnEnded): (T, [START, LET_OUT]),
+    (P, CommitRequested): (L, [COMMIT]),
+    (P, ClearRequested): (L, [Action.DROP_TURN]),
+    (P, ReplyRequested): (P, [Action.REFUSE]),
+    (T, SpeechStarted): (H, [STOP, BEGIN]),
+    (T, SpeechResumed): (H, [DROP]),
+    (T, TurnEnded): (T, [LET_OUT]),
+    (T, CommitRequested): (L, [STOP, BEGIN, COMMIT]),
+    (T, ClearRequested): (L, [DROP, Action.DROP_TURN]),
+    (T, ReplyRequested): (T, [Action.REFUSE]),
+    (T, ReplyCancelled): (L, [COMMIT, STOP]),
+    (T, ReplyAudible): (S, []),
+    (T, ReplyGenerated): (L, []),
+    (S, SpeechSuspected): (D, [Action.DUCK]),
+    (S, CommitRequested): (L, [STOP, BEGIN, COMMIT]),
+    (S, ReplyRequested): (S, [Action.REFUSE]),
+    (S, ReplyCancelled): (L, [STOP]),
+    (S, ReplyHeard): (L, []),
+    (D, SpeechDenied): (S, [Action.RESTORE]),
+    (D, SpeechStarted): (H, [STOP, BEGIN]),
+    (D, SpeechResumed): (H, [STOP, Action.REOPEN_TURN]),
+    (D, CommitRequested): (L, [STOP, BEGIN, COMMIT]),
+    (D, ClearRequested): (S, [Action.RESTORE]),
+    (D, ReplyRequested): (D, [Action.REFUSE]),
+    (D, ReplyCancelled): (L, [STOP]),
+    (D, ReplyHeard): (L, [Action.RESTORE]),
 }
-"""All that changes or does something. Every other pair leaves the state as it is, and does nothing."""
+"""All that changes or does something. Every other possible pair leaves the state, and does nothing."""
 
 IMPOSSIBLE = {
-    (State.HEARING, SpeechStarted),  # the detector has begun already
-    (State.THINKING, ReplyHeard),  # nothing sounded yet
-    (State.SPEAKING, ReplyAudible),  # the first sound comes once
+    # What the detector never says: that speech begins, pauses or goes on where it already has, ...
+    *((state, SpeechStarted) for state in (H, P, S)),
+    *((state, SpeechPaused) for state in (L, P, T, S, D)),
+    *((state, SpeechResumed) for state in (L, H, S)),
+    # ... that a reply is due twice, or to nobody, ...
+    *((state, ReplyDue) for state in (L, H, T, S, D)),
+    *((state, TurnEnded) for state in (L, S, D)),
+    # ... and that somebody may be interrupting when nothing is heard.
+    *((state, SpeechSuspected) for state in (L, H, P, T, D)),
+    *((state, SpeechDenied) for state in (L, H, P, T, S)),
+    (T, ReplyHeard),  # nothing sounded yet
+    *((state, ReplyAudible) for state in (S, D)),  # the first sound comes once
 }
 
 
@@ -115,36 +152,85 @@ def test_a_late_event_of_an_old_reply_changes_nothing(state: State, kind: type[R
     assert conversation.state is state
 
 
-@given(st.lists(st.tuples(st.sampled_from(EVERY_EVENT), st.integers(0, 2)), max_size=60))
+HISTORIES = st.lists(
+    st.tuples(st.sampled_from(EVERY_EVENT), st.sampled_from([0, 0, 0, 1, 2])), max_size=80
+)
+"""What happens, and how many replies ago it was meant for."""
+
+
+def replay(history: list[tuple[type[Event], int]]) -> Iterator[tuple[Conversation, Event, Actions]]:
+    """What is done in this history, event by event; what a detector would not say is left out."""
+    conversation = Conversation()
+    can_go_on = False  # the detector's utterance is open
+    for kind, age in history:
+        before = conversation.state
+        if (before, kind) in IMPOSSIBLE:
+            continue
+        # Speech goes on with what is open, and begins what is not; or, in DUCKED, no longer is.
+        begins = not can_go_on or before is D
+        if (kind is SpeechStarted and not begins) or (kind is SpeechResumed and not can_go_on):
+            continue
+        if kind is TurnEnded and not can_go_on:
+            continue
+        event = make(kind, conversation.number - age)
+        actions = conversation.receive(event)
+        if kind is SpeechStarted:
+            can_go_on = True
+        if conversation.state is L or COMMIT in actions:
+            can_go_on = False
+        yield conversation, event, actions
+
+
+@given(HISTORIES)
 def test_there_are_never_two_replies_at_once_nor_one_after_a_stop(
     history: list[tuple[type[Event], int]],
 ) -> None:
-    conversation = Conversation()
     replying = False
-    for kind, age in history:
-        if (conversation.state, kind) in IMPOSSIBLE:
-            continue
-        for action in conversation.receive(make(kind, conversation.number - age)):
-            if action is Action.START_REPLY:
+    for conversation, _, actions in replay(history):
+        for action in actions:
+            if action is START:
                 assert not replying
                 replying = True
-            elif action is Action.STOP_REPLY:
+            elif action in (STOP, DROP):
                 assert replying
                 replying = False
-        if conversation.state is State.LISTENING:
+        if conversation.state is L:
             replying = False  # generated without a sound, or heard to its end
-        assert replying == (conversation.state in (State.THINKING, State.SPEAKING))
+        assert replying == (conversation.state in (T, S, D))
 
 
-@given(st.lists(st.sampled_from(EVERY_EVENT), max_size=60))
-def test_every_utterance_is_in_exactly_one_turn(history: list[type[Event]]) -> None:
-    conversation = Conversation()
-    committed: set[int] = set()
-    for kind in history:
-        if (conversation.state, kind) in IMPOSSIBLE:
-            continue
-        actions = conversation.receive(make(kind, conversation.number))
-        if Action.COMMIT_TURN in actions:
-            assert conversation.number not in committed
-            committed.add(conversation.number)
-        assert (Action.COMMIT_TURN in actions) == (kind is TurnEnded)
+@given(HISTORIES)
+def test_what_is_ducked_is_restored_or_stopped(
+    history: list[tuple[type[Event], int]],
+) -> None:
+    ducked = False
+    for conversation, _, actions in replay(history):
+        for action in actions:
+            if action in (START, DROP, STOP):
+                ducked = False
+            elif action is Action.DUCK:
+                assert not ducked
+                ducked = True
+            elif action is Action.RESTORE:
+                assert ducked
+                ducked = False
+        assert ducked == (conversation.state is D)
+
+
+@given(HISTORIES)
+def test_every_utterance_is_in_exactly_one_turn(history: list[tuple[type[Event], int]]) -> None:
+    # The first sound of a reply makes its turn a part of the conversation; the session does that.
+    turn, ends = 0, dict[int, int]()
+    for _, event, actions in replay(history):
+        for action in actions:
+            if action in (BEGIN, Action.REOPEN_TURN):
+                turn += 1
+            if action is BEGIN:
+                assert isinstance(event, SpeechStarted | CommitRequested)
+            if action is Action.REOPEN_TURN:  # its utterance is the last one's, which is withdrawn
+                ends.pop(turn - 1, None)
+            if action is COMMIT or action is Action.DROP_TURN:
+                ends[turn] = ends.get(turn, 0) + (not isinstance(event, ReplyCancelled))
+        if isinstance(event, SpeechResumed) and Action.REOPEN_TURN not in actions:
+            assert BEGIN not in actions
+        assert max(ends.values(), default=0) <= 1

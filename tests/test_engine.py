@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from duologue.audio import INPUT_RATE, silence
 from duologue.engine import Engine
 from duologue.errors import ModelFailed, ModelUnavailable
+from duologue.events import AudioReceived, ReplyDelta, Settings
 from duologue.model import Capabilities, Prompt, ReplyChunk
+from duologue.session import Session
+from duologue.testing import LoudnessVad, MemoryRecord, MemoryTransport, tone
 
 
 class CountingNetwork:
@@ -26,7 +29,7 @@ class CountingNetwork:
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.left: dict[int, list[int]] = {}
-        self.largest_batch = 0
+        self.largest_batch = self.steps = 0
         self.threads: set[int] = set()
         self.closed = False
         self.may_step = threading.Event()
@@ -54,6 +57,7 @@ class CountingNetwork:
 
     def step(self, slots: Sequence[int]) -> Sequence[ReplyChunk | None]:
         self.may_step.wait()
+        self.steps += 1
         self.largest_batch = max(self.largest_batch, len(slots))
         assert set(slots) == set(self.left)
         if any(self.left[slot] == [-1] for slot in slots):
@@ -128,6 +132,32 @@ async def test_an_abandoned_reply_frees_its_slot_within_a_step() -> None:
             await anext(chunks)
         assert await asyncio.wait_for(hear(engine, "2"), 1) == "01"
         assert network.left == {}
+
+
+async def test_a_reply_that_a_session_takes_back_unheard_frees_its_slot_within_a_step() -> None:
+    async with running(1) as (engine, network):
+        line = MemoryTransport()
+        settings = Settings(instructions="1000")
+        session = Session(line, LoudnessVad(), engine, MemoryRecord(), settings)
+        served = asyncio.create_task(session.run())
+        line.push(*(AudioReceived(sound) for sound in (tone(1), silence(0.5, INPUT_RATE))))
+        await until(lambda: bool(network.left))
+        network.may_step.clear()
+        line.push(AudioReceived(tone(0.5)))
+        await until(lambda: session._detector.position > 1.8)
+        steps = network.steps
+        network.may_step.set()
+        await until(lambda: not network.left)
+        assert network.steps <= steps + 1
+        line.hang_up()
+        await served
+        assert line.told(ReplyDelta) == []
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not true():
+            await asyncio.sleep(0.001)
 
 
 async def test_a_reply_that_is_abandoned_while_it_waits_is_never_begun() -> None:

@@ -1,8 +1,11 @@
-"""Turns kept in memory: whose they are, and how many."""
+"""Turns kept in memory: whose they are, how many, and the figures that stay when they go."""
+
+from contextlib import closing
 
 from duologue.audio import INPUT_RATE, silence
 from duologue.history import History
 from duologue.model import Turn
+from duologue.turnlog import TurnLog
 
 
 def turn(name: str, seconds: float = 1.0) -> Turn:
@@ -40,3 +43,50 @@ def test_saving_a_turn_again_keeps_it_once() -> None:
     record.save(same)
     record.save(same)
     assert len(record.turns()) == 1
+
+
+def test_a_turn_that_became_part_of_the_next_is_gone_with_its_sound() -> None:
+    history = History(seconds=10)
+    record = history.conversation("ann", "monday")
+    first, second = turn("t1", seconds=9), turn("t2", seconds=9.5)
+    record.save(first)
+    record.forget(first)
+    record.save(second)
+    assert [kept.id for kept in record.turns()] == ["t2"], "it must not need room any more"
+    assert history.turn("ann", "t1") is None
+    record.forget(first)
+    assert [kept.id for kept in record.turns()] == ["t2"]
+
+
+def test_the_figures_of_a_turn_are_noted_and_outlive_it() -> None:
+    with closing(TurnLog(None)) as log:
+        history = History(log=log)
+        record = history.conversation("ann", "monday", here=True)
+        first = turn("t1")
+        record.save(first)
+        first.receipt.sent = 0.6
+        record.note(first)
+        first.receipt.cut = "resumed"
+        record.note(first)
+        record.forget(first)
+        history.conversation("bob", "monday").note(turn("t2"))
+        ann, bob = log.turns()
+    assert (ann.id, ann.here, ann.receipt.sent, ann.receipt.cut) == ("t1", True, 0.6, "resumed")
+    assert (bob.id, bob.here) == ("t2", False)
+
+
+def test_patience_is_the_same_in_all_conversations_of_a_user() -> None:
+    with closing(TurnLog(None)) as log:
+        history = History(log=log)
+        monday, tuesday = (history.conversation("ann", day) for day in ("monday", "tuesday"))
+        assert monday.patience == 1.0
+        monday.patience = 1.25
+        assert tuesday.patience == 1.25
+        assert history.conversation("bob", "monday").patience == 1.0
+
+
+def test_without_a_log_patience_lasts_as_long_as_the_conversation() -> None:
+    record = History().conversation("ann", "monday")
+    record.patience = 1.25
+    record.note(turn("t1"))
+    assert record.patience == 1.25

@@ -1,13 +1,17 @@
-"""The server over HTTP: who is who, recordings, health, a taken port, a calm end."""
+"""The server over HTTP: who is who and where, recordings, health, metrics, a taken port, a calm end."""
 
+import base64
 import json
+import re
 import socket
+import time
 import urllib.error
 import urllib.request
 from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
 from conftest import Serve
 from duologue.audio import INPUT_RATE
@@ -17,6 +21,7 @@ from duologue.history import History
 from duologue.model import Turn
 from duologue.server import Uvicorn, bind, running
 from duologue.testing import LoudnessVad, ScriptedModel, say, tone
+from duologue.turnlog import Row, read
 
 
 def get(url: str, **headers: str) -> HTTPResponse:
@@ -33,6 +38,29 @@ def status(url: str, **headers: str) -> int:
     except urllib.error.HTTPError as error:
         with error:
             return error.code
+
+
+def talk(server: Uvicorn, source: str = "", **headers: str) -> Row:
+    """One turn by push to talk, from an address of this computer's, and what is kept of it."""
+    sound = base64.b64encode(tone(0.5, 24_000).pcm16()).decode()
+    url = server.url.replace("http", "ws") + "/v1/realtime"
+    address = (source, 0) if source else None
+    with connect(url, additional_headers=headers, source_address=address) as line:
+        session = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+        for message in (
+            {"type": "session.update", "session": session},
+            {"type": "input_audio_buffer.append", "audio": sound},
+            {"type": "input_audio_buffer.commit"},
+            {"type": "response.create"},
+        ):
+            line.send(json.dumps(message))
+        while json.loads(line.recv(timeout=20))["type"] != "response.done":
+            pass
+    for _ in range(200):
+        if rows := read(server._server.config.turn_log):
+            return rows[-1]
+        time.sleep(0.05)
+    raise AssertionError("no turn was kept")
 
 
 def history(server: Uvicorn) -> History:
@@ -133,3 +161,74 @@ def test_nothing_is_left_in_the_temporary_folder(
     history(server).conversation("ann", "c").save(Turn("t1", tone(1, INPUT_RATE)))
     status(f"{server.url}/v1/recordings/t1.wav", cookie="duologue_user=ann")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_figures_of_a_turn_are_kept_under_no_cookie(serve: Serve, tmp_path: Path) -> None:
+    server = serve(data=str(tmp_path))
+    kept = talk(server, cookie="duologue_user=ann")
+    assert kept.here
+    assert kept.receipt.sent is not None
+    assert re.fullmatch(r"[0-9a-f]{64}", kept.owner)
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "here"),
+    [
+        ("203.0.113.7", False),
+        ("127.0.0.1, 203.0.113.7", False),  # the first is what a client says of itself
+        ("2001:db8::7", False),
+        ("127.0.0.1", True),
+    ],
+)
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_who_comes_through_a_proxy_on_this_computer_is_not_here_for_that(
+    serve: Serve, tmp_path: Path, host: str, forwarded: str, here: bool
+) -> None:
+    server = serve(host=host, data=str(tmp_path))
+    assert talk(server, **{"x-forwarded-for": forwarded}).here is here
+
+
+def test_who_is_elsewhere_cannot_claim_to_be_here(serve: Serve, tmp_path: Path) -> None:
+    # This computer's, too, but none of the addresses that are believed.
+    server = serve(host="127.0.0.2", data=str(tmp_path))
+    assert not talk(server, "127.0.0.3", **{"x-forwarded-for": "127.0.0.1"}).here
+
+
+def metric(server: Uvicorn, name: str) -> float:
+    with get(server.url + "/metrics") as response:
+        assert response.headers["content-type"].startswith("text/plain")
+        found = re.search(rf"^{re.escape(name)} (\S+)$", response.read().decode(), re.MULTILINE)
+    assert found
+    return float(found[1])
+
+
+def test_metrics_count_turns(serve: Serve, tmp_path: Path) -> None:
+    server = serve(data=str(tmp_path))
+
+    def counts() -> tuple[float, float]:
+        # The client hangs up at the last word, and the reply may or may not count as heard then.
+        ends = (f'duologue_turns_total{{outcome="{end}"}}' for end in ("completed", "interrupted"))
+        return sum(metric(server, end) for end in ends), metric(
+            server, "duologue_response_delay_seconds_count"
+        )
+
+    turns, delays = counts()
+    talk(server)
+    assert counts() == (turns + 1, delays + 1)
+
+
+def test_metrics_count_sessions_and_ask_for_no_key(serve: Serve) -> None:
+    server = serve(api_key="sesame")
+    before = metric(server, "duologue_sessions")
+    url = server.url.replace("http", "ws") + "/v1/realtime"
+    with connect(url, additional_headers={"authorization": "Bearer sesame"}) as line:
+        line.recv(timeout=20)
+        assert metric(server, "duologue_sessions") == before + 1
+
+
+def test_a_damaged_file_of_figures_stops_no_server(
+    serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "turns.sqlite3").write_text("damaged" * 1000)
+    assert status(serve(data=str(tmp_path)).url + "/health") == 200
+    assert "move it away, or choose another folder with --data" in caplog.text

@@ -7,11 +7,23 @@ from hypothesis import strategies as st
 
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
 from duologue.errors import InvalidAudio, InvalidEvent
-from duologue.events import DetectorEvent, Settings, SpeechStarted, TurnEnded
+from duologue.events import (
+    DetectorEvent,
+    ReplyDue,
+    Settings,
+    SpeechDenied,
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+    SpeechSuspected,
+    TurnEnded,
+)
+from duologue.patience import Patience
 from duologue.testing import LoudnessVad, tone
 from duologue.turn import WINDOW, TurnDetector
 
 WINDOW_SECONDS = WINDOW / INPUT_RATE
+FIXED = Settings(patience="fixed")
 
 
 def quiet(seconds: float) -> AudioChunk:
@@ -19,15 +31,28 @@ def quiet(seconds: float) -> AudioChunk:
 
 
 def listen(
-    *sounds: AudioChunk, settings: Settings = Settings(), step: int = 640
-) -> list[DetectorEvent]:
-    """What is detected when these sounds come one after the other, 40 ms a chunk."""
-    detector = TurnDetector(LoudnessVad(), settings)
+    *sounds: AudioChunk, settings: Settings = FIXED, step: int = 640
+) -> list[SpeechStarted | TurnEnded]:
+    """Where turns begin and end when these sounds come one after the other, 40 ms a chunk."""
+    events = follow(TurnDetector(LoudnessVad(), settings), *sounds, step=step)
+    return [event for event in events if isinstance(event, SpeechStarted | TurnEnded)]
+
+
+def follow(detector: TurnDetector, *sounds: AudioChunk, step: int = 640) -> list[DetectorEvent]:
+    """All that is detected in these sounds."""
     samples = concatenate(sounds, INPUT_RATE).samples
     events: list[DetectorEvent] = []
     for start in range(0, len(samples), step):
         events += detector.push(AudioChunk(samples[start : start + step], INPUT_RATE))
     return events
+
+
+def kinds(events: list[DetectorEvent]) -> list[type[DetectorEvent]]:
+    return [type(event) for event in events]
+
+
+def listener(settings: Settings = Settings(), patience: Patience | None = None) -> TurnDetector:
+    return TurnDetector(LoudnessVad(), settings, patience)
 
 
 def test_a_turn_ends_after_the_silence_that_was_asked_for() -> None:
@@ -89,11 +114,11 @@ def test_five_minutes_without_a_pause_are_one_turn_of_the_time_limit() -> None:
 
 
 def test_settings_may_change_in_mid_stream() -> None:
-    detector = TurnDetector(LoudnessVad(), Settings())
-    list(detector.push(tone(1)))
-    detector.settings = Settings(silence=1.5)
-    assert list(detector.push(quiet(1.4))) == []
-    assert len(list(detector.push(quiet(0.2)))) == 1
+    detector = listener()
+    follow(detector, tone(1))
+    detector.settings = Settings(patience="fixed", silence=1.5)
+    assert TurnEnded not in kinds(follow(detector, quiet(1.4)))
+    assert TurnEnded in kinds(follow(detector, quiet(0.2)))
 
 
 def test_without_turn_detection_only_a_commit_ends_the_utterance() -> None:
@@ -132,6 +157,207 @@ def test_more_than_the_time_limit_without_a_commit_is_an_error() -> None:
 def test_the_size_of_the_chunks_changes_nothing(step: int, lengths: list[float]) -> None:
     sounds = [tone(s) if i % 2 else quiet(s) for i, s in enumerate(lengths)] or [quiet(0.1)]
     assert [e.at for e in listen(*sounds, step=step)] == [e.at for e in listen(*sounds)]
+
+
+# Pauses.
+
+
+def paused(settings: Settings = Settings(), patience: Patience | None = None) -> TurnDetector:
+    """A detector in a pause, 0.128 s of it long, after a second of speech."""
+    detector = listener(settings, patience)
+    events = follow(detector, quiet(0.992), tone(0.992), quiet(0.128))
+    assert kinds(events) == [SpeechStarted, SpeechPaused]
+    return detector
+
+
+def test_a_pause_is_known_after_96_ms_with_all_that_was_said() -> None:
+    events = follow(listener(), quiet(1), tone(2), quiet(0.13))
+    pause = events[1]
+    assert isinstance(pause, SpeechPaused)
+    assert pause.last_word == pytest.approx(3, abs=2 * WINDOW_SECONDS)
+    assert pause.sound.duration == pytest.approx(0.3 + 2 + 0.1, abs=3 * WINDOW_SECONDS)
+
+
+def test_of_a_long_turn_smart_turn_hears_the_last_eight_seconds() -> None:
+    pause = follow(listener(), tone(20), quiet(0.2))[1]
+    assert isinstance(pause, SpeechPaused)
+    assert pause.sound.duration == pytest.approx(8)
+
+
+@pytest.mark.parametrize(
+    ("probability", "wait"), [(0.95, 0.5), (0.85, 0.7), (0.6, 0.9), (0.3, 1.1), (0.1, 1.4)]
+)
+def test_the_less_finished_it_sounds_the_longer_it_waits(probability: float, wait: float) -> None:
+    detector = paused()
+    detector.answer(1, probability)
+    events = follow(detector, quiet(2))
+    assert kinds(events) == [ReplyDue, TurnEnded]
+    assert events[1].at == pytest.approx(2 + wait, abs=2 * WINDOW_SECONDS)
+
+
+def test_without_an_answer_it_waits_as_long_as_for_a_doubtful_one() -> None:
+    events = follow(paused(), quiet(2))
+    assert events[1].at == pytest.approx(2.9, abs=2 * WINDOW_SECONDS)
+
+
+def test_an_answer_to_an_earlier_pause_is_not_believed() -> None:
+    detector = paused()
+    follow(detector, tone(0.3), quiet(0.13))
+    detector.answer(1, 0.99)
+    events = follow(detector, quiet(2))
+    assert events[-1].at == pytest.approx(2.4 + 0.9, abs=3 * WINDOW_SECONDS)
+
+
+def test_a_late_answer_still_counts_and_an_answer_after_the_end_does_not() -> None:
+    detector = paused()
+    assert kinds(follow(detector, quiet(0.5))) == [ReplyDue]
+    detector.answer(1, 0.95)
+    assert kinds(follow(detector, quiet(0.04))) == [TurnEnded]
+    detector.answer(1, 0.1)
+    assert follow(detector, quiet(2)) == []
+
+
+def test_a_user_who_was_cut_off_is_given_more_time() -> None:
+    patience = Patience()
+    patience.cut()
+    events = follow(paused(patience=patience), quiet(2))
+    assert events[1].at == pytest.approx(2 + 0.9 * 1.25, abs=2 * WINDOW_SECONDS)
+
+
+def test_the_reply_is_due_in_time_for_the_end_once_the_models_speed_is_known() -> None:
+    patience = Patience()
+    patience.learn(0.4)
+    detector = paused(patience=patience)
+    detector.answer(1, 0.6)
+    assert follow(detector, quiet(0.35)) == []
+    assert kinds(follow(detector, quiet(0.1))) == [ReplyDue]
+
+
+def test_a_reply_that_is_probably_wanted_is_due_at_once() -> None:
+    patience = Patience()
+    patience.learn(0.1)
+    detector = paused(patience=patience)
+    detector.answer(1, 0.95)
+    assert kinds(follow(detector, quiet(0.1))) == [ReplyDue]
+
+
+def test_nobody_who_asks_for_no_answer_gets_one_begun() -> None:
+    events = follow(paused(Settings(create_response=False)), quiet(2))
+    assert kinds(events) == [TurnEnded]
+
+
+def test_speech_in_a_pause_goes_on_with_the_utterance() -> None:
+    detector = paused()
+    events = follow(detector, quiet(0.3), tone(1), quiet(2))
+    assert kinds(events) == [ReplyDue, SpeechResumed, SpeechPaused, ReplyDue, TurnEnded]
+    ended = events[-1]
+    assert isinstance(ended, TurnEnded)
+    assert ended.utterance.duration == pytest.approx(0.3 + 1 + 0.4 + 1 + 0.9, abs=0.1)
+
+
+def test_a_click_in_a_pause_does_not_end_it() -> None:
+    events = follow(paused(), quiet(0.2), tone(0.02), quiet(2))
+    assert kinds(events) == [ReplyDue, TurnEnded]
+
+
+def test_what_is_flagged_as_echo_is_no_speech() -> None:
+    detector = listener()
+    assert list(detector.push(tone(2), echo=True)) == []
+
+
+# After the end.
+
+
+def ended(settings: Settings = Settings()) -> TurnDetector:
+    detector = paused(settings)
+    assert TurnEnded in kinds(follow(detector, quiet(1)))
+    return detector
+
+
+def test_an_ended_turn_can_be_gone_on_with_while_no_reply_is_heard() -> None:
+    detector = ended()
+    assert kinds(follow(detector, quiet(3), tone(0.2))) == [SpeechResumed]
+
+
+@pytest.mark.parametrize("settings", [FIXED, Settings(interrupt_response=False)])
+def test_with_fixed_silences_or_without_interruptions_it_cannot(settings: Settings) -> None:
+    assert kinds(follow(ended(settings), quiet(1), tone(0.2))) == [SpeechStarted]
+
+
+def test_it_stays_open_for_ten_seconds_without_a_reply_and_no_longer() -> None:
+    detector = ended()
+    assert detector.is_open
+    assert kinds(follow(detector, quiet(10), tone(0.2))) == [SpeechStarted]
+
+
+def test_who_goes_on_within_a_second_of_the_reply_had_not_finished() -> None:
+    detector = ended()
+    detector.playing = True
+    events = follow(detector, quiet(0.8), tone(0.5))
+    assert kinds(events) == [SpeechSuspected, SpeechResumed]
+
+
+def test_who_speaks_later_begins_another_turn_with_its_first_words() -> None:
+    detector = ended()
+    detector.playing = True
+    events = follow(detector, quiet(2), tone(0.5))
+    assert kinds(events) == [SpeechSuspected, SpeechStarted]
+    onset = 1 + 1 + 0.1 + 1 + 2
+    assert events[0].at == pytest.approx(onset + 0.064, abs=2 * WINDOW_SECONDS)
+    assert events[1].at == pytest.approx(onset - 0.3, abs=2 * WINDOW_SECONDS)
+    spoken = detector.commit().utterance.samples
+    assert np.flatnonzero(np.abs(spoken) > 0.01)[0] / INPUT_RATE == pytest.approx(0.3, abs=0.07)
+
+
+def test_an_interruption_is_believed_after_a_quarter_of_a_second() -> None:
+    detector = listener()
+    detector.playing = True
+    assert kinds(follow(detector, quiet(1), tone(0.2))) == [SpeechSuspected]
+    assert kinds(follow(detector, tone(0.1))) == [SpeechStarted]
+
+
+def test_a_cough_is_suspected_and_denied() -> None:
+    detector = listener()
+    detector.playing = True
+    events = follow(detector, quiet(1), tone(0.15), quiet(1), tone(0.15), quiet(1))
+    assert kinds(events) == [SpeechSuspected, SpeechDenied] * 2
+    assert events[1].at - events[0].at < 0.4
+
+
+def test_a_drumming_is_denied_after_a_second_and_a_half() -> None:
+    detector = listener()
+    detector.playing = True
+    beats = [tone(0.064), *[sound for _ in range(9) for sound in (quiet(0.224), tone(0.032))]]
+    events = follow(detector, quiet(0.992), *beats)
+    assert kinds(events)[:2] == [SpeechSuspected, SpeechDenied]
+    assert events[1].at - events[0].at == pytest.approx(1.44, abs=3 * WINDOW_SECONDS)
+
+
+def test_speech_as_the_reply_ends_begins_a_turn_like_any_other() -> None:
+    detector = listener()
+    detector.playing = True
+    assert kinds(follow(detector, quiet(1), tone(0.128))) == [SpeechSuspected]
+    detector.playing = False
+    assert kinds(follow(detector, tone(0.064))) == [SpeechStarted]
+
+
+def test_a_turn_that_is_over_is_not_gone_on_with() -> None:
+    detector = ended()
+    detector.close()
+    assert kinds(follow(detector, tone(0.2))) == [SpeechStarted]
+
+
+def test_what_the_decision_went_by_is_told() -> None:
+    detector = paused()
+    detector.answer(1, 0.85)
+    event = follow(detector, quiet(1))[-1]
+    assert isinstance(event, TurnEnded)
+    assert event.pause is not None
+    assert (event.pause.probability, event.pause.patience) == (0.85, "normal")
+    assert (event.pause.factor, event.pause.wait) == (1, 0.7)
+    assert event.pause.speech == pytest.approx(1, abs=4 * WINDOW_SECONDS)
+    assert event.pause.level == pytest.approx(20 * np.log10(0.3 / np.sqrt(2)), abs=0.5)
+    assert event.pause.background == -100
 
 
 @given(st.lists(st.floats(0.02, 1.5), max_size=14))

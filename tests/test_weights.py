@@ -170,7 +170,7 @@ def test_status_tells_what_is_there(tiny: Weights, cache: Path) -> None:
 
 
 def test_unknown_weights_come_with_a_list_of_the_known(cache: Path) -> None:
-    with pytest.raises(ModelUnavailable, match=r"named 'x'; there are: silero-vad, smollm2-135m"):
+    with pytest.raises(ModelUnavailable, match=r"named 'x'; there are: silero-vad, smart-turn, "):
         pull("x")
 
 
@@ -316,10 +316,11 @@ def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
     assert cache_folder() == Path.home() / ".cache" / "duologue"
 
 
-def test_silero_comes_from_the_registry(cache: Path) -> None:
+@pytest.mark.parametrize("name", ["silero-vad", "smart-turn"])
+def test_what_turn_taking_needs_comes_from_the_registry(cache: Path, name: str) -> None:
     began = time.monotonic()
     try:
-        pull("silero-vad")
+        pull(name)
     except Unreachable as error:
         pytest.skip(f"no package registry within {time.monotonic() - began:.0f} s: {error}")
-    assert locate("silero-vad").stat().st_size == 1_289_603
+    assert locate(name).stat().st_size == weights.WEIGHTS[name].size

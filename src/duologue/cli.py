@@ -1,4 +1,4 @@
-"""The command line: serve, say, pull, doctor."""
+"""The command line: serve, say, turns, pull, doctor."""
 
 import argparse
 import asyncio
@@ -16,15 +16,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from duologue import __version__, weights
-from duologue.audio import read_audio, to_mp3, to_wav
+from duologue.audio import AudioChunk, read_audio, to_mp3, to_wav
 from duologue.config import PREFIX, Config, load_config
+from duologue.endpoint import SmartTurn
 from duologue.errors import DuologueError, InvalidSetting, ModelUnavailable
 from duologue.model import load_model
 from duologue.models import mini_omni
 from duologue.models.mini_omni.checkpoint import find_checkpoint
-from duologue.say import ask
+from duologue.say import Answer, ask
 from duologue.server import Uvicorn, running
+from duologue.turnlog import Figures, Row, read
 from duologue.vad import Silero
+
+_log = logging.getLogger(__name__)
 
 _MINI_OMNI = "mini-omni"
 
@@ -58,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_serve(commands)
     _add_say(commands)
+    _add_turns(commands)
     _add_pull(commands)
     doctor = commands.add_parser(
         "doctor",
@@ -98,6 +103,24 @@ def _add_say(commands: Any) -> None:
     say.add_argument("--model", help="for the server that is started")
     say.add_argument("--api-key", metavar="KEY", help=f"the server's; or {PREFIX}API_KEY is it")
     say.set_defaults(run=_say)
+
+
+def _add_turns(commands: Any) -> None:
+    turns = commands.add_parser(
+        "turns",
+        help="say how long answers took, and how often they cut somebody off",
+        description="Print the figures of the turns that servers of this user have kept: the delay "
+        "from the last word until the answer was played (or sent, where nobody told); how often "
+        "somebody was cut off, by their own word or because they went on; starts of an answer that "
+        "were taken back unheard; and by how much longer than the setting people were waited for. "
+        "If there was a cut: up to the first one, and after it, too. Turns whose end the client told "
+        "do not count: push to talk, duologue say.",
+    )
+    turns.add_argument(
+        "--mine", action="store_true", help="only turns that were held on this computer itself"
+    )
+    turns.add_argument("--data", metavar="FOLDER", help=f"where they are kept; or {PREFIX}DATA is")
+    turns.set_defaults(run=_turns)
 
 
 def _add_pull(commands: Any) -> None:
@@ -183,8 +206,17 @@ def _choose_model(config: Config) -> tuple[Config, str]:
 @asynccontextmanager
 async def _server(config: Config) -> AsyncIterator[Uvicorn]:
     model = load_model(config.model, **config.model_options)
-    async with running(config, model, Silero().stream) as server:
-        yield server
+    smart_turn = None
+    try:
+        smart_turn = SmartTurn()
+    except ModelUnavailable as error:
+        _log.warning("all pauses are taken alike, however finished they sound: %s", error)
+    try:
+        async with running(config, model, Silero().stream, smart_turn) as server:
+            yield server
+    finally:
+        if smart_turn:
+            smart_turn.close()
 
 
 def _say(arguments: argparse.Namespace) -> int:
@@ -197,7 +229,11 @@ def _say(arguments: argparse.Namespace) -> int:
         if arguments.url:
             await report(arguments.url, arguments.api_key or os.environ.get(f"{PREFIX}API_KEY", ""))
             return
-        flags = {"model": arguments.model, "api_key": arguments.api_key}
+        with TemporaryDirectory(prefix="duologue-") as folder:
+            await serve(folder)
+
+    async def serve(data: str) -> None:
+        flags = {"model": arguments.model, "api_key": arguments.api_key, "data": data}
         config, _ = _choose_model(load_config({**flags, "port": 0, "page": False, "grace": 0}))
         async with _server(config) as server:
             sys.stdout.write(f"{server.model.capabilities.note}\n")
@@ -210,14 +246,7 @@ def _say(arguments: argparse.Namespace) -> int:
 
     async def report(url: str, api_key: str) -> None:
         answer = await ask(url, question, api_key)
-        rows = [(0.0, f"question, {question.duration:.2f} s")]
-        if answer.transcribed is not None:
-            rows.append((answer.transcribed, f"heard: {answer.question}"))
-        if answer.first_sound is not None:
-            rows.append((answer.first_sound, "first sound of the reply"))
-        rows.append((answer.done, f"reply, {answer.audio.duration:.2f} s: {answer.text}"))
-        for seconds, text in rows:
-            sys.stdout.write(f"{seconds * 1000:7.0f} ms  {text}\n")
+        _tell(question, answer)
         if output:
             encode = to_wav if output.suffix == ".wav" else to_mp3
             _write(output, encode(answer.audio))
@@ -226,11 +255,82 @@ def _say(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _tell(question: AudioChunk, answer: Answer) -> None:
+    rows = [(0.0, f"question, {question.duration:.2f} s")]
+    if answer.transcribed is not None:
+        rows.append((answer.transcribed, f"heard: {answer.question}"))
+    if answer.first_sound is not None:
+        rows.append((answer.first_sound, "first sound of the reply"))
+    rows.append((answer.done, f"reply, {answer.audio.duration:.2f} s: {answer.text}"))
+    for seconds, text in rows:
+        sys.stdout.write(f"{seconds * 1000:7.0f} ms  {text}\n")
+    receipt = answer.receipt
+    parts = (
+        ("model started", receipt.started),
+        ("first token", receipt.first_token),
+        ("first sound", receipt.first_sound),
+        ("sent", receipt.sent),
+    )
+    known = [f"{what} {at * 1000:.0f} ms" for what, at in parts if at is not None]
+    if known:
+        sys.stdout.write(f"by the server's clock: {', '.join(known)}\n")
+
+
 def _write(path: Path, data: bytes) -> None:
     try:
         path.write_bytes(data)
     except OSError as error:
         raise InvalidSetting(f"{path} cannot be written: {error.strerror}") from error
+
+
+_MARKS = 5  # how many cuts `turns` shows, the newest
+
+
+def _turns(arguments: argparse.Namespace) -> int:
+    path = load_config({"data": arguments.data}).turn_log
+    rows = read(path, here=True if arguments.mine else None)
+    parts = {"all": rows}
+    cuts = [number for number, row in enumerate(rows) if row.receipt.cut]
+    if cuts:
+        parts = {"before": rows[: cuts[0] + 1], "after": rows[cuts[0] + 1 :]} | parts
+    figures = {name: Figures.of(part) for name, part in parts.items()}
+    if not (cuts or figures["all"].turns):
+        where = " of this computer's own" if arguments.mine else ""
+        sys.stdout.write(f"There is no turn{where} in {path} yet; talk on the page first.\n")
+        return 0
+    sys.stdout.write(
+        "         turns  delay p50    p95  cuts  per 100 turns  dropped starts per turn  patience\n"
+    )
+    for name, figure in figures.items():
+        sys.stdout.write(f"{name:<8} {_figures(figure)}\n")
+    if cuts:
+        sys.stdout.write("\nThe newest cuts, and what they were decided by:\n")
+    for number in cuts[-_MARKS:]:
+        sys.stdout.write(f"{_mark(rows[number])}\n")
+    return 0
+
+
+def _figures(figure: Figures) -> str:
+    median, most = (f"{at:.2f} s" for at in figure.delay) if figure.delay else ("-", "-")
+    share = f"{100 * figure.cuts / figure.turns:.1f}" if figure.turns else "-"
+    patience = "-" if figure.patience is None else f"x {figure.patience:.2f}"
+    return (
+        f"{figure.turns:5}  {median:>9} {most:>6} {figure.cuts:5}  {share:>13}  "
+        f"{figure.drops:23.2f}  {patience:>8}"
+    )
+
+
+def _mark(row: Row) -> str:
+    """One cut: when, how it is known, and the features of the pause that was taken for the end."""
+    pause, said = row.receipt.pause, f"{row.at:%Y-%m-%d %H:%M} UTC  {row.receipt.cut:<7}"
+    if not pause:
+        return f"{said}  no pause: the client or the time limit ended the turn"
+    finished = "not known" if pause.probability is None else f"{pause.probability:.2f}"
+    return (
+        f"{said}  waited {pause.wait:.2f} s ({pause.patience} x {pause.factor:.2f}), "
+        f"finished: {finished}, after {pause.speech:.1f} s of speech at {pause.level:.0f} dB, "
+        f"room {pause.background:.0f} dB"
+    )
 
 
 def _pull(arguments: argparse.Namespace) -> int:
@@ -277,6 +377,7 @@ def _pull_mini_omni(arguments: argparse.Namespace) -> str:
         say("rounding the weights to 8 bits, once")
     variant(there, "int8")
     weights.pull("silero-vad")  # without it, no model can be served
+    weights.pull("smart-turn")  # without it, every model waits longer than it has to
     noise = ": it will utter noise" if there.random else ""
     state = "in" if made else "there already, in"
     return f"{there.source}{noise}; {state} {there.folder}"

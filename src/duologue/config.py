@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from duologue.errors import InvalidSetting
+from duologue.events import PatienceSetting
 
 PREFIX = "DUOLOGUE_"
 
@@ -30,7 +31,8 @@ class Config:
         api_key: programs must know it; best given as DUOLOGUE_API_KEY. Empty: none is asked for.
         page: serve the page, not only the line.
         stream_every: seconds of microphone that the page sends at once.
-        silence: seconds of silence that end a turn.
+        patience: how long a pause may be: quick, normal, patient go by how finished it sounds; fixed.
+        silence: seconds of silence that end a turn with patience fixed.
         threshold: speech probability, 0..1, from which sound counts as speech.
         prefix_padding: seconds of sound kept from before the first word.
         time_limit: seconds after which an utterance is ended and answered.
@@ -41,6 +43,7 @@ class Config:
         session_length: seconds a session may last.
         message_bytes: the largest message.
         history: seconds of recordings kept, of all conversations together; 80 kB each.
+        data: folder for the figures of turns: no sound, no words. Empty: ~/.local/share/duologue.
         grace: seconds that replies may take to end when the server is stopped.
         log_level: of the program's log.
     """
@@ -53,6 +56,7 @@ class Config:
     api_key: str = field(default="", repr=False)
     page: bool = True
     stream_every: float = 0.04
+    patience: PatienceSetting = "normal"
     silence: float = 0.5
     threshold: float = 0.5
     prefix_padding: float = 0.3
@@ -64,6 +68,7 @@ class Config:
     session_length: float = 3600.0
     message_bytes: int = 15 * 1024 * 1024
     history: float = 3600.0
+    data: str = ""
     grace: float = 30.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -89,6 +94,15 @@ class Config:
                 raise InvalidSetting(f"{name} goes from {low:g} to {high:g}, not {value:g}")
         if not re.fullmatch(r"[!-~]*", self.api_key):
             raise InvalidSetting("api_key has characters that no HTTP header carries; use ASCII")
+
+    @property
+    def turn_log(self) -> Path:
+        """The file in `data`, or else in $XDG_DATA_HOME/duologue or ~/.local/share/duologue."""
+        shared = Path(os.environ.get("XDG_DATA_HOME", ""))
+        # The XDG specification says that a relative path is to be ignored.
+        usual = shared if shared.is_absolute() else Path.home() / ".local/share"
+        folder = Path(self.data).expanduser() if self.data else usual / "duologue"
+        return folder / "turns.sqlite3"
 
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}

@@ -1,13 +1,18 @@
 """What happens in a session. Times are seconds of the session's incoming audio unless said otherwise.
 
 Four kinds: what the client wants, what the detector hears, what becomes of a reply (these carry the
-number of their turn, so that a late one is known), and what the client is told.
+number of that reply, so that a late one is known), and what the client is told.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from duologue.audio import AudioChunk
 from duologue.errors import DuologueError
+from duologue.receipt import Pause, Receipt
+
+PatienceSetting = Literal["quick", "normal", "patient", "fixed"]
+"""How long a pause may be: three settings that go by how finished it sounds, or `Settings.silence`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +23,9 @@ class Settings:
         turn_detection: the server finds the end of a turn; False: the client commits (push to talk).
         threshold: speech probability, 0..1, from which a window counts as speech.
         prefix_padding: seconds of sound kept from before the first word.
-        silence: seconds of silence that end a turn.
+        patience: how long a pause may be; the Realtime API's `semantic_vad` with its eagerness
+            (high, medium, low), or with "fixed" its `server_vad`.
+        silence: seconds of silence that end a turn when `patience` is "fixed".
         time_limit: seconds after which an utterance ends in any case. The server's alone.
         create_response: answer every turn without being asked.
         interrupt_response: speech stops the reply; False: what comes in during a reply is not heard.
@@ -29,6 +36,7 @@ class Settings:
     turn_detection: bool = True
     threshold: float = 0.5
     prefix_padding: float = 0.3
+    patience: PatienceSetting = "normal"
     silence: float = 0.5
     time_limit: float = 30.0
     create_response: bool = True
@@ -42,9 +50,15 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class AudioReceived:
-    """A chunk from the microphone, at `INPUT_RATE`."""
+    """A chunk from the microphone, at `INPUT_RATE`.
+
+    Attributes:
+        chunk: the sound.
+        echo: it is no louder than the client's own playback is in its microphone.
+    """
 
     chunk: AudioChunk
+    echo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +70,7 @@ class SettingsChanged:
 
 @dataclass(frozen=True, slots=True)
 class CommitRequested:
-    """The utterance ends here, says the client."""
+    """The utterance ends here, and nobody asked for an answer yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +97,19 @@ class PlaybackTruncated:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaybackStarted:
+    """The first sound of the reply to the turn `turn_id` was played, `ago` seconds ago."""
+
+    turn_id: str
+    ago: float
+
+
+@dataclass(frozen=True, slots=True)
+class CutMarked:
+    """“You cut me off”, says the user of the newest turn."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClientErred:
     """A message that was no event; `event_id` is its own name for itself, if it had one."""
 
@@ -98,11 +125,27 @@ ClientEvent = (
     | ReplyRequested
     | ReplyCancelled
     | PlaybackTruncated
+    | PlaybackStarted
+    | CutMarked
     | ClientErred
 )
 
 
 # What the detector hears.
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechSuspected:
+    """While a reply is played, something began that may be speech."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechDenied:
+    """It was none, or too little of it to mean anything."""
+
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +156,62 @@ class SpeechStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechPaused:
+    """The user has paused, inside the turn or at its end.
+
+    Attributes:
+        pause: number of this pause, for `TurnDetector.answer`.
+        sound: the newest 8 seconds of the utterance, at `INPUT_RATE`.
+        last_word: where the speech before the pause ended.
+    """
+
+    pause: int
+    sound: AudioChunk
+    last_word: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechResumed:
+    """The user goes on with the utterance; `at` is where that was known."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDue:
+    """Time to start the reply, so that it is there when the turn ends, if it does.
+
+    Attributes:
+        utterance: so far, from the prefix padding on, at `INPUT_RATE`.
+    """
+
+    utterance: AudioChunk
+
+
+@dataclass(frozen=True, slots=True)
 class TurnEnded:
     """The user has finished.
 
     Attributes:
         utterance: from the prefix padding to the end of the silence, at `INPUT_RATE`.
         at: where it was decided.
+        pause: what the decision went by; None: the time limit, or the client.
     """
 
     utterance: AudioChunk
     at: float
+    pause: Pause | None = None
 
 
-DetectorEvent = SpeechStarted | TurnEnded
+DetectorEvent = (
+    SpeechSuspected
+    | SpeechDenied
+    | SpeechStarted
+    | SpeechPaused
+    | SpeechResumed
+    | ReplyDue
+    | TurnEnded
+)
 
 
 # What becomes of a reply.
@@ -133,7 +219,7 @@ DetectorEvent = SpeechStarted | TurnEnded
 
 @dataclass(frozen=True, slots=True)
 class ReplyAudible:
-    """The first sound of the reply to turn `number` is on its way."""
+    """The first sound of reply `number` is on its way."""
 
     number: int
 
@@ -179,6 +265,21 @@ class TurnStarted:
 
     turn_id: str
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TurnReopened:
+    """The user goes on with a turn that had been told as finished; nothing of its reply was."""
+
+    turn_id: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TurnWithdrawn:
+    """The user went on as its reply began: this turn and its reply become part of the next turn."""
+
+    turn_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +337,28 @@ class ReplyDone:
         text: all the words that were sent.
         reason: "completed"; "turn_detected", "client_cancelled": it was stopped; "failed".
         error: why, when it failed.
+        receipt: how long everything took, as far as it is known.
     """
 
     turn_id: str
     text: str
     reason: str
     error: DuologueError | None = None
+    receipt: Receipt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDucked:
+    """The user may be interrupting: whoever plays the reply makes it quieter."""
+
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRestored:
+    """The user was not: the reply goes on at its full level."""
+
+    turn_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +389,8 @@ ServerEvent = (
     SessionStarted
     | SettingsApplied
     | TurnStarted
+    | TurnReopened
+    | TurnWithdrawn
     | SpeechStopped
     | TurnCommitted
     | AudioCleared
@@ -279,6 +398,8 @@ ServerEvent = (
     | ReplyStarted
     | ReplyDelta
     | ReplyDone
+    | ReplyDucked
+    | ReplyRestored
     | ReplyTruncated
     | IdleTimedOut
     | ErrorOccurred

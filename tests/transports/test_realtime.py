@@ -24,6 +24,7 @@ from duologue.audio import REPLY_RATE, AudioChunk, silence
 from duologue.errors import ModelFailed
 from duologue.events import ClientErred, Settings, SettingsChanged
 from duologue.model import ReplyChunk
+from duologue.receipt import Receipt
 from duologue.server import Uvicorn
 from duologue.testing import ScriptedModel, say, tone
 from duologue.transports.realtime.codec import Encoder, decode
@@ -33,12 +34,13 @@ def message(kind: str, **fields: Any) -> str:
     return json.dumps({"type": kind, **fields})
 
 
-def append(chunk: AudioChunk) -> str:
-    return message("input_audio_buffer.append", audio=base64.b64encode(chunk.pcm16()).decode())
+def append(chunk: AudioChunk, **more: Any) -> str:
+    sound = base64.b64encode(chunk.pcm16()).decode()
+    return message("input_audio_buffer.append", audio=sound, **more)
 
 
-def update(**turn_detection: Any) -> str:
-    detection = {"type": "server_vad", **turn_detection}
+def update(kind: str = "server_vad", **turn_detection: Any) -> str:
+    detection = {"type": kind, **turn_detection}
     session = {"type": "realtime", "audio": {"input": {"turn_detection": detection}}}
     return message("session.update", session=session)
 
@@ -50,8 +52,51 @@ def test_settings_are_merged_field_by_field() -> None:
     before = Settings(threshold=0.7, instructions="Be brief.")
     event = decode(update(silence_duration_ms=800, idle_timeout_ms=6000), before)
     assert event == SettingsChanged(
-        Settings(threshold=0.7, instructions="Be brief.", silence=0.8, idle_timeout=6.0)
+        Settings(
+            threshold=0.7,
+            instructions="Be brief.",
+            patience="fixed",
+            silence=0.8,
+            idle_timeout=6.0,
+        )
     )
+
+
+@pytest.mark.parametrize(
+    ("detection", "patience"),
+    [
+        ({"eagerness": "low"}, "patient"),
+        ({"eagerness": "medium"}, "normal"),
+        ({"eagerness": "high"}, "quick"),
+        ({"eagerness": "auto"}, "normal"),
+        ({}, "normal"),
+    ],
+)
+def test_eagerness_is_the_opposite_of_patience(detection: Any, patience: Any) -> None:
+    event = decode(update("semantic_vad", **detection), Settings(patience="fixed"))
+    assert event == SettingsChanged(Settings(patience=patience))
+
+
+def test_semantic_vad_takes_the_numbers_of_server_vad_too() -> None:
+    numbers = {"threshold": 0.6, "prefix_padding_ms": 100, "idle_timeout_ms": 5000}
+    event = decode(update("semantic_vad", **numbers), Settings())
+    assert event == SettingsChanged(Settings(threshold=0.6, prefix_padding=0.1, idle_timeout=5.0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "detection"),
+    [
+        (Settings(patience="patient"), {"type": "semantic_vad", "eagerness": "low"}),
+        (Settings(), {"type": "semantic_vad", "eagerness": "medium"}),
+        (Settings(patience="quick"), {"type": "semantic_vad", "eagerness": "high"}),
+        (Settings(patience="fixed"), {"type": "server_vad", "silence_duration_ms": 500}),
+    ],
+)
+def test_the_client_is_told_how_turns_end(settings: Settings, detection: dict[str, Any]) -> None:
+    (told,) = Encoder("echo").encode(events.SettingsApplied(settings))
+    session = json.loads(told)["session"]
+    assert session["audio"]["input"]["turn_detection"].items() >= detection.items()
+    assert decode(message("session.update", session=session), settings) == SettingsChanged(settings)
 
 
 def test_no_turn_detection_is_push_to_talk() -> None:
@@ -67,7 +112,7 @@ def test_what_means_nothing_here_is_ignored() -> None:
         "tools": [],
         "wonder": 7,
         "audio": {
-            "input": {"turn_detection": {"type": "semantic_vad", "eagerness": "low"}},
+            "input": {"turn_detection": {"type": "semantic_vad", "wonder": 7}},
             "output": {"voice": "ash", "speed": 1.5},
         },
     }
@@ -90,6 +135,15 @@ BAD = [
     (message("input_audio_buffer.append", audio="QUJD"), "3 bytes"),
     (update(threshold="high"), "audio.input.turn_detection.threshold"),
     (update(threshold=2), "threshold goes from 0 to 1, not 2"),
+    (update("semantic_vad", eagerness="keen"), "audio.input.turn_detection.eagerness"),
+    (update("semantic_vad", threshold="high"), "threshold is a number, not 'high'"),
+    (update("semantic_vad", idle_timeout_ms=True), "idle_timeout_ms is a number, not True"),
+    (message("duologue.playback.started", item_id="item_u1", ago_ms=1), "item_id: String should"),
+    (message("duologue.playback.started", item_id="item_a1", ago_ms=-1), "ago_ms: Input should"),
+    (message("duologue.playback.started", item_id="item_a1", ago_ms="1"), "ago_ms: Input should"),
+    ('{"type": "duologue.playback.started", "item_id": "item_a1", "ago_ms": NaN}', "ago_ms: Input"),
+    (message("duologue.playback.started"), "Field required"),
+    (message("input_audio_buffer.append", audio="QUJD", echo="yes"), "echo: Input should be"),
     (update(silence_duration_ms=-5), "silence_duration_ms goes from 100 to 10000, not -5"),
     (message("session.update"), "session.update"),
     (message("session.update", session={"type": "transcription"}), "session.update"),
@@ -113,6 +167,17 @@ def test_what_is_no_event_gets_one_sentence(text: str, sentence: str) -> None:
     assert isinstance(event, ClientErred)
     assert sentence in str(event.error)
     assert "\n" not in str(event.error)
+
+
+def test_what_the_api_has_no_event_for_is_understood() -> None:
+    started = message("duologue.playback.started", item_id="item_aabc", ago_ms=40)
+    assert decode(started, Settings()) == events.PlaybackStarted("abc", 0.04)
+    assert decode(message("duologue.cut.marked"), Settings()) == events.CutMarked()
+    sound = base64.b64encode(silence(0.1, REPLY_RATE).pcm16()).decode()
+    for echo in (True, False):
+        chunk = decode(message("input_audio_buffer.append", audio=sound, echo=echo), Settings())
+        assert isinstance(chunk, events.AudioReceived)
+        assert chunk.echo is echo
 
 
 def test_an_error_names_the_event_that_it_is_about() -> None:
@@ -164,13 +229,17 @@ ONE_TURN: list[events.ServerEvent] = [
     events.UserTranscribed("t1", "hello", 1.0),
     events.ReplyDelta("t1", tone(0.1, REPLY_RATE), "Hi "),
     events.ReplyDelta("t1", tone(0.1, REPLY_RATE), "there."),
-    events.ReplyDone("t1", "Hi there.", "completed"),
+    events.ReplyDone("t1", "Hi there.", "completed", receipt=Receipt(sent=0.6, early=True)),
     events.ReplyTruncated("t1", 0.1),
     events.ReplyStarted("t2"),
     events.ReplyDone("t2", "", "turn_detected"),
     events.ReplyStarted("t3"),
     events.ReplyDelta("t3", tone(0.1, REPLY_RATE), "Oh"),
     events.ReplyDone("t3", "Oh", "failed", ModelFailed("it broke")),
+    events.TurnReopened("t4", 4.5),
+    events.ReplyDucked("t4"),
+    events.ReplyRestored("t4"),
+    events.TurnWithdrawn("t3"),
     events.IdleTimedOut(3, 8),
     events.AudioCleared(),
     events.ErrorOccurred(ModelFailed("it broke"), "evt_1"),
@@ -229,6 +298,36 @@ def test_a_reply_stopped_before_its_first_sound_has_no_item() -> None:
     assert told[1]["response"]["status_details"]["reason"] == "turn_detected"
 
 
+def test_the_receipt_is_in_the_responses_metadata() -> None:
+    done = encode(*ONE_TURN)[-1 - len(encode(*ONE_TURN[10:]))]
+    assert done["type"] == "response.done"
+    assert Receipt.from_metadata(done["response"]["metadata"]) == Receipt(sent=0.6, early=True)
+
+
+def test_a_turn_that_is_reopened_is_spoken_of_by_the_same_item() -> None:
+    started, reopened = encode(events.TurnStarted("t1", 0.5), events.TurnReopened("t1", 2.5))
+    assert (reopened["type"], reopened["item_id"]) == (started["type"], started["item_id"])
+    assert reopened["audio_start_ms"] == 2500
+
+
+def test_a_turn_that_is_withdrawn_loses_both_its_items() -> None:
+    told = encode(*ONE_TURN[2:10], events.TurnWithdrawn("t1"))
+    deleted = [e["item_id"] for e in told if e["type"] == "conversation.item.deleted"]
+    assert deleted == ["item_ut1", "item_at1"]
+    (only,) = encode(events.TurnWithdrawn("t1"))
+    assert only["item_id"] == "item_ut1"  # there was no other
+
+
+def test_a_client_that_asks_for_it_is_told_to_play_quieter() -> None:
+    told = (events.ReplyDucked("t1"), events.ReplyRestored("t1"))
+    assert encode(*told) == []
+    encoder = Encoder("echo", extensions=True)
+    assert [json.loads(text) for event in told for text in encoder.encode(event)] == [
+        {"type": "duologue.reply.ducked", "item_id": "item_at1"},
+        {"type": "duologue.reply.restored", "item_id": "item_at1"},
+    ]
+
+
 # Over a real line, with the official client.
 
 
@@ -259,7 +358,8 @@ async def test_the_official_client_has_a_conversation(serve: Serve) -> None:
     async with client(serve()) as connection:
         await until(connection, "session.created")
         for _ in range(2):
-            await speak(connection, tone(1, 24_000), silence(0.7, 24_000))
+            # Who goes on within a second of the reply makes one turn of both: hence the first silence.
+            await speak(connection, silence(1.2, 24_000), tone(1, 24_000), silence(1, 24_000))
             seen = await until(connection, "response.done")
             assert seen[-1].response.status == "completed"
             sound = b"".join(
@@ -272,7 +372,7 @@ async def test_barge_in_cancels_the_response_before_speech_is_told(serve: Serve)
     gate = asyncio.Semaphore(1)
     model = ScriptedModel([say("One."), say("Two.")], gate=gate)
     async with client(serve(model)) as connection:
-        await speak(connection, tone(1, 24_000), silence(0.7, 24_000))
+        await speak(connection, tone(1, 24_000), silence(1, 24_000))
         await until(connection, "response.output_audio.delta")
         await speak(connection, tone(0.4, 24_000))
         seen = await until(connection, "input_audio_buffer.speech_started")
@@ -284,21 +384,57 @@ async def test_barge_in_cancels_the_response_before_speech_is_told(serve: Serve)
 async def test_a_truncated_reply_is_cut_in_the_history_of_the_model(serve: Serve) -> None:
     model = ScriptedModel([ReplyChunk(user_text="hello"), say("One two three four.", 2.0)])
     async with client(serve(model)) as connection:
-        await speak(connection, tone(1, 24_000), silence(0.7, 24_000))
+        await speak(connection, tone(1, 24_000), silence(1, 24_000))
         seen = await until(connection, "response.done")
         item = next(e.item_id for e in seen if e.type == "response.output_audio.delta")
         await connection.conversation.item.truncate(
             item_id=item, content_index=0, audio_end_ms=1000
         )
         await until(connection, "conversation.item.truncated")
-        await speak(connection, tone(1, 24_000), silence(0.7, 24_000))
+        # More than a second after the first sound, or it would be the rest of the first turn.
+        await speak(connection, silence(1.2, 24_000), tone(1, 24_000), silence(1, 24_000))
         await until(connection, "response.done")
         assert model.prompts[1].turns[0].reply_text == "One two"
 
 
+async def test_the_official_client_sees_a_turn_withdrawn_and_made_whole(serve: Serve) -> None:
+    model = ScriptedModel([say("One two three.", 3.0)])
+    async with client(serve(model)) as connection:
+        await speak(connection, tone(1, 24_000), silence(1, 24_000))
+        await until(connection, "response.done")
+        await speak(connection, tone(1, 24_000), silence(1.5, 24_000))
+        seen = await until(connection, "response.done")
+        deleted = [e.item_id for e in seen if e.type == "conversation.item.deleted"]
+        assert [item[:6] for item in deleted] == ["item_u", "item_a"]
+        (committed,) = [e for e in seen if e.type == "input_audio_buffer.committed"]
+        assert committed.item_id not in deleted
+        assert model.prompts[1].turns == []
+        assert model.prompts[1].utterance.duration > 2.5
+        # A client that has not understood truncates what is not there any more: no error.
+        await connection.conversation.item.truncate(
+            item_id=deleted[1], content_index=0, audio_end_ms=100
+        )
+        await until(connection, "conversation.item.truncated")
+
+
+async def test_what_the_client_flags_as_echo_does_not_interrupt(serve: Serve) -> None:
+    model = ScriptedModel([say("La. ", 5.0)])
+    async with line(serve(model), query="?extensions=1") as socket:
+        await socket.send(append(tone(1, 24_000)))
+        await socket.send(append(silence(1, 24_000)))
+        await hear(socket, "response.done")
+        await socket.send(append(silence(1.2, 24_000)))
+        await socket.send(append(tone(1, 24_000), echo=True))
+        await socket.send(append(silence(0.5, 24_000)))
+        await socket.send(append(tone(0.15, 24_000)))
+        await socket.send(append(silence(0.5, 24_000)))
+        kinds = [json.loads(await socket.recv())["type"] for _ in range(2)]
+        assert kinds == ["duologue.reply.ducked", "duologue.reply.restored"]
+
+
 @asynccontextmanager
-async def line(server: Uvicorn, **options: Any) -> AsyncIterator[ClientConnection]:
-    url = server.url.replace("http", "ws") + "/v1/realtime"
+async def line(server: Uvicorn, query: str = "", **options: Any) -> AsyncIterator[ClientConnection]:
+    url = server.url.replace("http", "ws") + "/v1/realtime" + query
     async with asyncio.timeout(20), connect(url, max_size=None, **options) as socket:
         await socket.recv()  # session.created
         yield socket
@@ -321,7 +457,7 @@ async def test_a_bad_message_harms_neither_its_session_nor_another(
         assert (await hear(evil, "error"))["error"]["type"] == "invalid_request_error"
         for socket in (good, evil):
             await socket.send(append(tone(1, 24_000)))
-            await socket.send(append(silence(0.7, 24_000)))
+            await socket.send(append(silence(1, 24_000)))
             await hear(socket, "response.done")
 
 
@@ -388,7 +524,7 @@ async def test_a_client_that_vanishes_in_mid_reply_frees_its_place(serve: Serve)
     server = serve(model, sessions=1)
     async with line(server) as socket:
         await socket.send(append(tone(1, 24_000)))
-        await socket.send(append(silence(0.7, 24_000)))
+        await socket.send(append(silence(1, 24_000)))
         await hear(socket, "response.output_audio.delta")
         socket.transport.abort()
     for _ in range(100):
@@ -407,7 +543,7 @@ async def test_a_client_that_stops_reading_is_let_go_and_others_are_not_held_up(
     server = serve(model)
     async with line(server, max_queue=1, close_timeout=1) as slow, line(server) as other:
         await slow.send(append(tone(1, 24_000)))
-        await slow.send(append(silence(0.7, 24_000)))
+        await slow.send(append(silence(1, 24_000)))
         for _ in range(250):
             health = await asyncio.to_thread(urllib.request.urlopen, server.url + "/health")
             with health:
@@ -424,7 +560,7 @@ async def test_shutting_down_lets_a_reply_end(serve: Serve) -> None:
     server = serve()
     async with line(server) as socket:
         await socket.send(append(tone(1, 24_000)))
-        await socket.send(append(silence(0.7, 24_000)))
+        await socket.send(append(silence(1, 24_000)))
         await hear(socket, "response.created")
         server.should_exit = True
         assert (await hear(socket, "response.done"))["response"]["status"] == "completed"

@@ -12,6 +12,7 @@ pytest.importorskip("safetensors")
 
 import torch
 
+from duologue.log_mel import log_mel
 from duologue.models.mini_omni.checkpoint import open_checkpoint
 from duologue.models.mini_omni.convert import convert
 from duologue.models.mini_omni.prompts import Task, question, speech_prompt
@@ -19,7 +20,6 @@ from duologue.models.mini_omni.runtime import Floats, Ids, Logits, Runtime, Span
 from duologue.models.mini_omni.torch_runtime import TorchRuntime, open_torch
 from duologue.models.mini_omni.vocabulary import Vocabulary
 from duologue.nets.lm import language_model
-from duologue.nets.log_mel import log_mel
 from duologue.nets.snac import snac_decoder
 from duologue.nets.snac_stream import SeededNoise, SnacStream
 from duologue.nets.whisper import encoder

@@ -10,13 +10,13 @@ from tokenizers import Tokenizer
 
 from duologue.audio import INPUT_RATE
 from duologue.errors import InvalidAudio
+from duologue.log_mel import frames_of, log_mel
 from duologue.model import Capabilities, Prompt, ReplyChunk
 from duologue.models.mini_omni.pace import FRAME_SECONDS, Pace
 from duologue.models.mini_omni.prompts import Task, question, speech_prompt
 from duologue.models.mini_omni.reply import PIECE, ROWS, Options, Reply, Stage
 from duologue.models.mini_omni.runtime import Floats, Runtime, Span
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from duologue.nets.log_mel import frames_of, log_mel
 from duologue.nets.shapes import CODEBOOKS
 from duologue.nets.snac_stream import SeededNoise, SnacStream
 

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, Samples, concatenate
+from duologue.log_mel import frames_of, log_mel
 from duologue.model import ReplyChunk
 from duologue.models.mini_omni.captions import Captions
 from duologue.models.mini_omni.decoding import SpokenReply, WrittenReply
@@ -16,7 +17,6 @@ from duologue.models.mini_omni.pace import FRAME_SECONDS, Pace
 from duologue.models.mini_omni.prompts import Task, question, speech_prompt
 from duologue.models.mini_omni.runtime import Floats, Runtime, Span, Tokens
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from duologue.nets.log_mel import frames_of, log_mel
 from duologue.nets.shapes import CODEBOOKS
 from duologue.nets.snac_stream import SeededNoise, SnacStream
 

@@ -46,10 +46,12 @@ Serve = Callable[[Transport, str, str], Awaitable[None]]
 class RealtimeTransport:
     """One WebSocket, as a `Transport`."""
 
-    def __init__(self, socket: WebSocket, model: str, message_bytes: int) -> None:
+    def __init__(
+        self, socket: WebSocket, model: str, message_bytes: int, *, extensions: bool = False
+    ) -> None:
         self._socket = socket
         self._message_bytes = message_bytes
-        self._encoder = Encoder(model)
+        self._encoder = Encoder(model, extensions=extensions)
         self._downsampler = Downsampler()
         self._settings = Settings()
 
@@ -106,6 +108,7 @@ def routes(serve: Serve, model: str, admission: Admission) -> list[WebSocketRout
 
     The `model` of the URL is ignored: a server has one. `conversation` in the URL names the
     conversation of this user that the session goes on with; without it, a new one begins.
+    `extensions=1` asks for the events that the API does not have (see `codec`).
     """
 
     async def realtime(socket: WebSocket) -> None:
@@ -118,7 +121,8 @@ def routes(serve: Serve, model: str, admission: Admission) -> list[WebSocketRout
             return
         offered = socket.scope.get("subprotocols", [])
         await socket.accept("realtime" if "realtime" in offered else None)
-        transport = RealtimeTransport(socket, model, admission.message_bytes)
+        extensions = socket.query_params.get("extensions") == "1"
+        transport = RealtimeTransport(socket, model, admission.message_bytes, extensions=extensions)
         conversation = socket.query_params.get("conversation", "")
         try:
             await serve(transport, socket.state.user, conversation)

@@ -3,6 +3,9 @@
 Everything is parsed and built with the `openai` package's own types. An id on the wire is made of
 the turn's id, so that nothing has to be looked up: `item_u…` the user's item, `item_a…` the
 assistant's, `resp_…` the response.
+
+What the API has no event for is called `duologue.…`: from the client, when playback started and that
+the user was cut off; to a client that asks for extensions, that a reply is to be played quieter.
 """
 
 import base64
@@ -10,31 +13,74 @@ import json
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from openai.types import realtime as wire
+from openai.types.realtime.realtime_audio_input_turn_detection import SemanticVad
 from openai.types.realtime.realtime_session_create_request import RealtimeSessionCreateRequest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from duologue import events
 from duologue.audio import REPLY_RATE, from_pcm16
 from duologue.errors import DuologueError, InvalidEvent
-from duologue.events import ClientErred, ClientEvent, Settings
+from duologue.events import ClientErred, ClientEvent, PatienceSetting, Settings
 
 WIRE_RATE = 24_000
 """Hertz of PCM16 on the wire, both ways; the only one the API has for `audio/pcm`."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
+
+class _Append(wire.InputAudioBufferAppendEvent):
+    """`echo`: this chunk is no louder than what the client plays is in its microphone."""
+
+    echo: StrictBool = False
+
+
+class _PlaybackStarted(BaseModel):
+    """The first sample of an item left the loudspeaker this long before the message."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["duologue.playback.started"]
+    item_id: Annotated[str, Field(pattern="^item_a")]
+    ago_ms: Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]
+
+
+class _CutMarked(BaseModel):
+    """You cut me off."""
+
+    type: Literal["duologue.cut.marked"]
+
+
 _CLIENT_EVENTS: dict[str, type[BaseModel]] = {
     "session.update": wire.SessionUpdateEvent,
-    "input_audio_buffer.append": wire.InputAudioBufferAppendEvent,
+    "input_audio_buffer.append": _Append,
     "input_audio_buffer.commit": wire.InputAudioBufferCommitEvent,
     "input_audio_buffer.clear": wire.InputAudioBufferClearEvent,
     "conversation.item.truncate": wire.ConversationItemTruncateEvent,
     "response.create": wire.ResponseCreateEvent,
     "response.cancel": wire.ResponseCancelEvent,
+    "duologue.playback.started": _PlaybackStarted,
+    "duologue.cut.marked": _CutMarked,
 }
+
+_PLAIN: dict[type[BaseModel], ClientEvent] = {
+    wire.InputAudioBufferCommitEvent: events.CommitRequested(),
+    wire.InputAudioBufferClearEvent: events.ClearRequested(),
+    wire.ResponseCreateEvent: events.ReplyRequested(),
+    wire.ResponseCancelEvent: events.ReplyCancelled(),
+    _CutMarked: events.CutMarked(),
+}
+
+_PATIENCE: dict[str | None, PatienceSetting] = {
+    "low": "patient",
+    "medium": "normal",
+    "auto": "normal",
+    None: "normal",
+    "high": "quick",
+}
+_EAGERNESS = {"patient": "low", "normal": "medium", "quick": "high"}
 
 
 def decode(message: str | bytes, settings: Settings) -> ClientEvent:
@@ -75,29 +121,28 @@ def _decode(fields: dict[str, Any], settings: Settings) -> ClientEvent:
         )
     if kind == "session.update":
         return events.SettingsChanged(_merge(settings, fields.get("session")))
-    match _validate(_CLIENT_EVENTS[kind], fields, kind):
-        case wire.InputAudioBufferAppendEvent(audio=audio):
-            return events.AudioReceived(from_pcm16(_unbase64(audio), WIRE_RATE))
-        case wire.InputAudioBufferCommitEvent():
-            return events.CommitRequested()
-        case wire.InputAudioBufferClearEvent():
-            return events.ClearRequested()
+    message = _validate(_CLIENT_EVENTS[kind], fields, kind)
+    match message:
+        case _Append(audio=audio, echo=echo):
+            return events.AudioReceived(from_pcm16(_unbase64(audio), WIRE_RATE), echo)
         case wire.ConversationItemTruncateEvent(item_id=item_id, audio_end_ms=end):
             if not item_id.startswith("item_a") or end < 0:
                 raise InvalidEvent("only an assistant's item can be truncated, to 0 ms or more")
             return events.PlaybackTruncated(item_id.removeprefix("item_a"), end / 1000)
-        case wire.ResponseCreateEvent():
-            return events.ReplyRequested()
+        case _PlaybackStarted(item_id=item_id, ago_ms=ago):
+            return events.PlaybackStarted(item_id.removeprefix("item_a"), ago / 1000)
         case _:
-            return events.ReplyCancelled()
+            return _PLAIN[type(message)]
 
 
 def _validate(model: type[_Model], fields: object, where: str) -> _Model:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        # Of a union's errors, the deepest is about the member that was meant.
-        worst = max(error.errors(), key=lambda detail: len(detail["loc"]))
+        # Of a union's errors, the deepest is about the member that was meant; not that of another type.
+        worst = max(
+            error.errors(), key=lambda detail: (len(detail["loc"]), detail["loc"][-1:] != ("type",))
+        )
         path = ".".join(str(part) for part in worst["loc"] if str(part).islower())
         raise InvalidEvent(f"{where}: {path or 'the event'}: {worst['msg']}") from error
 
@@ -139,42 +184,59 @@ def _check_format(requested: BaseModel | None) -> None:
 def _merge_turn_detection(settings: Settings, detection: BaseModel | None) -> Settings:
     if detection is None:
         return replace(settings, turn_detection=False)
-    changes: dict[str, Any] = {"turn_detection": True}
-    # semantic_vad has no fields of these names; the server_vad that it gets instead is told in
-    # `session.updated`.
-    for name, field, scale, low, high in (
-        ("threshold", "threshold", 1, 0, 1),
-        ("prefix_padding_ms", "prefix_padding", 1000, 0, 5000),
-        ("silence_duration_ms", "silence", 1000, 100, 10_000),
-        ("idle_timeout_ms", "idle_timeout", 1000, 1000, 3_600_000),
-        ("create_response", "create_response", None, None, None),
-        ("interrupt_response", "interrupt_response", None, None, None),
-    ):
-        if name not in detection.model_fields_set:
-            continue
+    changes: dict[str, Any] = {"turn_detection": True, "patience": "fixed"}
+    if isinstance(detection, SemanticVad):
+        changes["patience"] = _PATIENCE[detection.eagerness]
+    # The API has the numbers for server_vad only; most mean the same for semantic_vad.
+    for name in detection.model_fields_set:
         value = getattr(detection, name, None)
-        if value is None and name != "idle_timeout_ms":
-            continue
-        if scale and value is not None:
-            if not low <= value <= high:
-                raise InvalidEvent(f"session.update: {name} goes from {low} to {high}, not {value}")
-            value = value / scale
-        changes[field] = value
+        if name in _NUMBERS and (value is not None or name == "idle_timeout_ms"):
+            field, unit, low, high = _NUMBERS[name]
+            changes[field] = None if value is None else _number(name, value, low, high) / unit
+        elif name in ("create_response", "interrupt_response") and value is not None:
+            changes[name] = value
     return replace(settings, **changes)
+
+
+_NUMBERS: dict[str, tuple[str, int, float, float]] = {
+    "threshold": ("threshold", 1, 0, 1),
+    "prefix_padding_ms": ("prefix_padding", 1000, 0, 5000),
+    "silence_duration_ms": ("silence", 1000, 100, 10_000),
+    "idle_timeout_ms": ("idle_timeout", 1000, 1000, 3_600_000),
+}
+"""name: (field of `Settings`, how many of the one are one of the other, lowest, highest)"""
+
+
+def _number(name: str, value: object, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidEvent(f"session.update: {name} is a number, not {value!r}")
+    if not low <= value <= high:
+        raise InvalidEvent(f"session.update: {name} goes from {low} to {high}, not {value}")
+    return value
 
 
 class Encoder:
     """Server events as messages, in the order that the API documents.
 
-    It remembers one thing: whose item is open, because the first piece of a reply opens it.
+    It remembers one thing: whose item was opened last, because the first piece of a reply opens it.
+
+    Args:
+        model: its name.
+        extensions: the client knows the events that the API does not have.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, extensions: bool = False) -> None:
         self._model = model
-        self._open: str | None = None  # the turn id
+        self._extensions = extensions
+        self._opened: str | None = None  # the turn id
+        self._done = True  # the item is complete
 
     def encode(self, event: events.ServerEvent) -> Iterator[str]:
         """The messages for one event, none to many."""
+        if isinstance(event, events.ReplyDucked | events.ReplyRestored):
+            if self._extensions:
+                yield _extension(event)
+            return
         for message in self._messages(event):
             yield message.to_json(indent=None)  # type: ignore[attr-defined]
 
@@ -190,6 +252,10 @@ class Encoder:
                 yield _event(wire.SessionCreatedEvent, session=self._session(settings))
             case events.SettingsApplied(settings):
                 yield _event(wire.SessionUpdatedEvent, session=self._session(settings))
+            case events.TurnWithdrawn(turn_id):
+                yield _event(wire.ConversationItemDeletedEvent, item_id=f"item_u{turn_id}")
+                if self._opened == turn_id:
+                    yield _event(wire.ConversationItemDeletedEvent, item_id=f"item_a{turn_id}")
             case events.ReplyStarted(turn_id):
                 yield _event(wire.ResponseCreatedEvent, response=_response(turn_id, "in_progress"))
             case _:
@@ -197,10 +263,9 @@ class Encoder:
 
     def _session(self, settings: Settings) -> dict[str, Any]:
         detection = {
-            "type": "server_vad",
+            **_ending(settings),
             "threshold": settings.threshold,
             "prefix_padding_ms": round(settings.prefix_padding * 1000),
-            "silence_duration_ms": round(settings.silence * 1000),
             "create_response": settings.create_response,
             "interrupt_response": settings.interrupt_response,
             "idle_timeout_ms": _milliseconds(settings.idle_timeout),
@@ -222,8 +287,8 @@ class Encoder:
 
     def _reply_delta(self, event: events.ReplyDelta) -> Iterator[BaseModel]:
         turn_id = event.turn_id
-        if self._open != turn_id:
-            self._open = turn_id
+        if self._opened != turn_id:
+            self._opened, self._done = turn_id, False
             item = _assistant_item(turn_id, "in_progress")
             yield _event(wire.ResponseOutputItemAddedEvent, **_output(turn_id), item=item)
             yield _event(wire.ConversationItemAdded, item=item, previous_item_id=f"item_u{turn_id}")
@@ -240,8 +305,8 @@ class Encoder:
     def _reply_done(self, event: events.ReplyDone) -> Iterator[BaseModel]:
         turn_id = event.turn_id
         items = []
-        if self._open == turn_id:
-            self._open = None
+        if self._opened == turn_id and not self._done:
+            self._done = True
             status = "completed" if event.reason == "completed" else "incomplete"
             item = _assistant_item(turn_id, status, event.text)
             items.append(item)
@@ -253,10 +318,22 @@ class Encoder:
             yield _event(wire.ResponseOutputItemDoneEvent, **_output(turn_id), item=item)
             yield _event(wire.ConversationItemDone, item=item, previous_item_id=f"item_u{turn_id}")
         status, details = _outcome(event)
-        yield _event(
-            wire.ResponseDoneEvent,
-            response=_response(turn_id, status, output=items, status_details=details),
-        )
+        receipt = {"metadata": event.receipt.metadata()} if event.receipt else {}
+        response = _response(turn_id, status, output=items, status_details=details, **receipt)
+        yield _event(wire.ResponseDoneEvent, response=response)
+
+
+def _ending(settings: Settings) -> dict[str, Any]:
+    """How the end of a turn is found."""
+    if settings.patience == "fixed":
+        silence = round(settings.silence * 1000)
+        return {"type": "server_vad", "silence_duration_ms": silence}
+    return {"type": "semantic_vad", "eagerness": _EAGERNESS[settings.patience]}
+
+
+def _extension(event: events.ReplyDucked | events.ReplyRestored) -> str:
+    kind = "ducked" if isinstance(event, events.ReplyDucked) else "restored"
+    return json.dumps({"type": f"duologue.reply.{kind}", "item_id": f"item_a{event.turn_id}"})
 
 
 def _turn_committed(turn_id: str, previous_id: str | None) -> Iterator[BaseModel]:
@@ -275,7 +352,7 @@ def _turn_committed(turn_id: str, previous_id: str | None) -> Iterator[BaseModel
     yield _event(wire.ConversationItemDone, item=item, previous_item_id=previous)
 
 
-def _speech_started(event: events.TurnStarted) -> BaseModel:
+def _speech_started(event: events.TurnStarted | events.TurnReopened) -> BaseModel:
     return _event(
         wire.InputAudioBufferSpeechStartedEvent,
         item_id=f"item_u{event.turn_id}",
@@ -334,6 +411,7 @@ def _error(event: events.ErrorOccurred) -> BaseModel:
 
 _SIMPLE: dict[type, Callable[[Any], BaseModel]] = {
     events.TurnStarted: _speech_started,
+    events.TurnReopened: _speech_started,
     events.SpeechStopped: _speech_stopped,
     events.AudioCleared: lambda _: _event(wire.InputAudioBufferClearedEvent),
     events.UserTranscribed: _transcribed,

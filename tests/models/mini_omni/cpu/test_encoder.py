@@ -11,9 +11,9 @@ pytest.importorskip("safetensors")
 import openvino as ov
 from torch import Tensor, cosine_similarity, from_numpy
 
+from duologue.log_mel import log_mel
 from duologue.models.mini_omni.arrangement import quantise
 from duologue.models.mini_omni.cpu.encoder import build_encoder
-from duologue.nets.log_mel import log_mel
 from duologue.nets.whisper import encoder
 from nets.generate import assert_near, encoder_shape, state, vectors
 

@@ -2,6 +2,9 @@
 
 const WIRE_RATE = 24000; // hertz of PCM16 on the line
 const WORKLETS = new URL("worklets.js", import.meta.url);
+const DUCKED = 10 ** (-15 / 20); // of full level: the reply can still be followed, and the user heard
+const DUCK = 0.05; // seconds until it is that quiet; faster clicks
+const RESTORE = 0.1; // seconds until it is at full level again
 
 /**
  * An audio context at the line's rate. Call it in a click, and resume it there: browsers want the gesture.
@@ -15,6 +18,7 @@ export function openContext() {
 export class Microphone {
   #stream;
   #context = null; // an own one, where the browser needs it
+  #capture;
 
   /**
    * Ask for the microphone.
@@ -33,7 +37,8 @@ export class Microphone {
    * Begin to listen.
    * @param {AudioContext} context at the line's rate, its worklets added
    * @param {number} seconds of a chunk
-   * @param {{chunk: (pcm: Int16Array, level: number) => void, lost: () => void}} on
+   * @param {{chunk: (pcm: Int16Array, level: number, at: number) => void, lost: () => void}} on a chunk,
+   *   with its level, 0..1, and when it was complete, on the clock of `context`
    */
   async listen(context, seconds, on) {
     for (const track of this.#stream.getAudioTracks()) track.onended = on.lost;
@@ -44,8 +49,14 @@ export class Microphone {
       if (error.name !== "NotSupportedError") throw error;
       this.#context = new AudioContext();
       await this.#context.audioWorklet.addModule(WORKLETS);
-      this.#connect(this.#context, seconds, on.chunk);
+      const own = this.#context;
+      this.#connect(own, seconds, (pcm, level, at) => on.chunk(pcm, level, at - own.currentTime + context.currentTime));
     }
+  }
+
+  /** Chunks of so many seconds from now on. */
+  set pace(seconds) {
+    this.#capture?.port.postMessage({ seconds });
   }
 
   #connect(context, seconds, onChunk) {
@@ -55,7 +66,8 @@ export class Microphone {
       channelCountMode: "explicit",
       processorOptions: { seconds },
     });
-    capture.port.onmessage = ({ data }) => onChunk(data.pcm, data.level);
+    capture.port.onmessage = ({ data }) => onChunk(data.pcm, data.level, data.at);
+    this.#capture = capture;
     // Its output is silence; Safari runs only what leads to the destination.
     source.connect(capture).connect(context.destination);
   }
@@ -81,7 +93,12 @@ export class Speaker {
   /**
    * @param {AudioContext} context its worklets added
    * @param {number} preRoll seconds that must be there before a reply begins
-   * @param {{started: () => void, ended: (underruns: number) => void}} on
+   * @param {object} on
+   * @param {() => void} on.started a reply begins
+   * @param {(item: string, ago: number) => void} on.audible its first sample left the loudspeaker, `ago` seconds ago
+   * @param {(level: number, gain: number, at: number) => void} on.level of what is played, 0..1, with the gain in it,
+   *   and when it was rendered
+   * @param {(underruns: number) => void} on.ended it was heard to its end
    */
   constructor(context, preRoll, on) {
     this.context = context;
@@ -100,7 +117,7 @@ export class Speaker {
     return this.#item;
   }
 
-  /** Milliseconds of it that were played, up to 43 ms old. */
+  /** Milliseconds of it that were played, up to 21 ms old. */
   get played() {
     return toMilliseconds(this.#played);
   }
@@ -114,6 +131,21 @@ export class Speaker {
     if (item !== this.#item) this.#played = 0;
     this.#item = item;
     this.#node.port.postMessage({ push: pcm, item }, [pcm.buffer]);
+  }
+
+  /** Seconds from rendering to the ear. */
+  get latency() {
+    return this.context.outputLatency || 0; // Safari does not tell
+  }
+
+  /** Play this item quietly, if it is the one that is being played. */
+  duck(item) {
+    this.#node.port.postMessage({ gain: DUCKED, within: DUCK, item });
+  }
+
+  /** Play it at full level again. */
+  restore(item) {
+    this.#node.port.postMessage({ gain: 1, within: RESTORE, item });
   }
 
   /** No more of this item will come. */
@@ -135,17 +167,27 @@ export class Speaker {
     });
   }
 
-  #take({ started, ended, cleared, played, underruns }) {
+  #take({ started, ended, cleared, played, underruns, level, gain, at }) {
     if (cleared !== undefined) {
       this.#cleared.shift()?.({ item: cleared, played: toMilliseconds(played) });
     } else if (started !== undefined) {
-      if (started === this.#item) this.on.started();
+      this.#start(started, at + this.latency);
     } else if (ended !== undefined) {
       // What was rendered is on its way to the ear for this long.
-      setTimeout(() => this.#end(ended, underruns), 1000 * (this.context.outputLatency || 0));
+      setTimeout(() => this.#end(ended, underruns), 1000 * this.latency);
     } else {
       this.#played = played;
+      this.on.level(level, gain, at);
     }
+  }
+
+  #start(item, audible) {
+    if (item !== this.#item) return;
+    this.on.started();
+    const left = audible - this.context.currentTime;
+    setTimeout(() => {
+      if (item === this.#item) this.on.audible(item, Math.max(0, this.context.currentTime - audible));
+    }, Math.max(0, 1000 * left));
   }
 
   #end(item, underruns) {

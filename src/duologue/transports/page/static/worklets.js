@@ -1,7 +1,7 @@
 // The audio thread's part: one processor takes the microphone in, one plays replies.
 
 const WIRE_RATE = 24000; // hertz of PCM16 on the line
-const REPORT = 8; // quanta of 128 samples between two reports of the position: 43 ms
+const REPORT = 4; // quanta of 128 samples between two reports of the player: 21 ms
 
 /** Changes the rate of a stream: a windowed sinc at every output sample. */
 class Resampler {
@@ -49,16 +49,23 @@ class Resampler {
   }
 }
 
-/** Microphone in; posts {pcm: Int16Array at 24 kHz, level: 0..1} for every chunk. */
+/**
+ * Microphone in.
+ *
+ * Takes {seconds}: of a chunk, from the next one on. Posts for every chunk
+ * {pcm: Int16Array at 24 kHz, level: 0..1, at: seconds, when it was complete}.
+ */
 class Capture extends AudioWorkletProcessor {
   constructor({ processorOptions: { seconds } }) {
     super();
     this.resampler = sampleRate === WIRE_RATE ? null : new Resampler(sampleRate, WIRE_RATE);
-    this.size = Math.round(seconds * WIRE_RATE);
+    this.seconds = seconds;
+    this.port.onmessage = ({ data }) => (this.seconds = data.seconds);
     this.#begin();
   }
 
   #begin() {
+    this.size = Math.round(this.seconds * WIRE_RATE);
     this.chunk = new Int16Array(this.size);
     this.filled = 0;
     this.energy = 0;
@@ -76,7 +83,7 @@ class Capture extends AudioWorkletProcessor {
   }
 
   #send() {
-    const message = { pcm: this.chunk, level: Math.sqrt(this.energy / this.size) };
+    const message = { pcm: this.chunk, level: Math.sqrt(this.energy / this.size), at: currentTime };
     this.port.postMessage(message, [this.chunk.buffer]);
     this.#begin();
   }
@@ -85,8 +92,10 @@ class Capture extends AudioWorkletProcessor {
 /**
  * Plays one reply at a time from a queue.
  *
- * Takes {push: Int16Array, item}, {finish: item} (no more will come) and {clear: true}.
- * Posts {started: item}, {ended: item, underruns}, {cleared: item or null, played}, {played}.
+ * Takes {push: Int16Array, item}, {finish: item} (no more will come), {gain, within: seconds, item}
+ * (play it louder or quieter; every item begins at 1) and {clear: true}.
+ * Posts {started: item, at: seconds}, {ended: item, underruns}, {cleared: item or null, played}, and
+ * {played, level: 0..1 of the newest 21 ms, gain, at: seconds}.
  * `played` counts samples of the item, no silence.
  */
 class Player extends AudioWorkletProcessor {
@@ -108,9 +117,12 @@ class Player extends AudioWorkletProcessor {
     this.finished = false;
     this.fading = false;
     this.quanta = 0;
+    this.energy = 0; // of the quanta since the last report
+    this.gain = this.target = 1;
+    this.step = 0; // of the gain, a sample
   }
 
-  #take({ push, item, finish, clear }) {
+  #take({ push, item, finish, gain, within, clear }) {
     if (clear) {
       if (this.running) this.fading = true; // one more quantum, or it would click
       else this.#clear();
@@ -118,6 +130,10 @@ class Player extends AudioWorkletProcessor {
       if (item !== this.item) this.#reset(item);
       this.queue.push(push);
       this.have += push.length;
+    } else if (gain !== undefined) {
+      if (item !== this.item) return;
+      this.target = gain;
+      this.step = (gain - this.gain) / (within * sampleRate);
     } else if (finish === this.item) {
       this.finished = true;
     }
@@ -132,9 +148,12 @@ class Player extends AudioWorkletProcessor {
     if (this.item === null) return true;
     if (!this.running && (this.have >= this.preRoll || this.finished)) {
       this.running = true;
-      if (this.have && !this.played) this.port.postMessage({ started: this.item });
+      if (this.have && !this.played) this.port.postMessage({ started: this.item, at: currentTime });
     }
-    if (!this.running) return true;
+    if (!this.running) {
+      this.gain = this.target; // nobody hears it change
+      return true;
+    }
     this.#play(output);
     if (this.fading) {
       output.forEach((sample, i) => (output[i] = sample * (1 - i / output.length)));
@@ -143,7 +162,7 @@ class Player extends AudioWorkletProcessor {
       this.port.postMessage({ ended: this.item, underruns: this.underruns });
       this.#reset(null);
     } else if (++this.quanta % REPORT === 0) {
-      this.port.postMessage({ played: this.played });
+      this.#report(REPORT * output.length);
     }
     return true;
   }
@@ -151,7 +170,9 @@ class Player extends AudioWorkletProcessor {
   #play(output) {
     let i = 0;
     for (; i < output.length && this.have; i++) {
-      output[i] = this.queue[0][this.offset++] / 32768;
+      this.gain = this.#nextGain();
+      output[i] = (this.queue[0][this.offset++] / 32768) * this.gain;
+      this.energy += output[i] * output[i];
       this.have--;
       if (this.offset === this.queue[0].length) {
         this.queue.shift();
@@ -163,6 +184,17 @@ class Player extends AudioWorkletProcessor {
       this.underruns++;
       this.running = false; // fill up again: one longer hole is less bad than many short ones
     }
+  }
+
+  #nextGain() {
+    const next = this.gain + this.step;
+    return this.step < 0 ? Math.max(next, this.target) : Math.min(next, this.target);
+  }
+
+  #report(samples) {
+    const { played, gain } = this;
+    this.port.postMessage({ played, level: Math.sqrt(this.energy / samples), gain, at: currentTime });
+    this.energy = 0;
   }
 }
 

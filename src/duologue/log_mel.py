@@ -5,14 +5,13 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from duologue.audio import INPUT_RATE
-
 BINS = 80
 """Mel bands."""
 
 HOP = 160
 """Samples from one mel frame to the next, at 16 kHz: 10 ms."""
 
+_RATE = 16_000  # hertz of what Whisper hears
 _WINDOW = 400  # samples that a mel frame looks at, half before its time and half after
 _FLOOR = -10.0  # log10 of the power that silence is given
 
@@ -54,7 +53,7 @@ def frames_of(samples: NDArray[np.float32]) -> int:
     """
     # In the original's order: at 9 lengths below 30 s, 64,320 samples the first, its rounding makes it
     # one less than the true quotient. (9 more up to 37.5 s are lost in what is not heard anyway.)
-    milliseconds = len(samples) / INPUT_RATE * 1000
+    milliseconds = len(samples) / _RATE * 1000
     return min(int(milliseconds / 20) + 1, 1500)
 
 
@@ -84,8 +83,8 @@ def _filters() -> NDArray[np.float32]:
 
     Source: Slaney, Auditory Toolbox, 1998.
     """
-    edges = _hertz(np.linspace(0, _mel(INPUT_RATE / 2), BINS + 2))
-    frequencies = np.linspace(0, INPUT_RATE / 2, _WINDOW // 2 + 1)
+    edges = _hertz(np.linspace(0, _mel(_RATE / 2), BINS + 2))
+    frequencies = np.linspace(0, _RATE / 2, _WINDOW // 2 + 1)
     widths = np.diff(edges)
     rising = (frequencies - edges[:-2, None]) / widths[:-1, None]
     falling = (edges[2:, None] - frequencies) / widths[1:, None]

@@ -1,0 +1,72 @@
+"""How long a user may pause before the turn is taken for ended. Pure."""
+
+from collections import deque
+from statistics import median
+
+from duologue.events import Settings
+
+# From which probability of being finished a pause gets which wait. The numbers, and those of `_WAITS`,
+# were measured on recorded conversations (`python -m bench.turns`).
+_FINISHED = (0.93, 0.80, 0.50, 0.20)
+
+# Seconds, by how finished the pause sounds: from very much so, to not at all.
+_WAITS = {
+    "quick": (0.4, 0.6, 0.9, 1.2, 1.6),
+    "normal": (0.5, 0.7, 0.9, 1.1, 1.4),
+    "patient": (0.8, 1.0, 1.3, 1.6, 2.2),
+}
+_UNKNOWN = 2  # which of them, without an answer: the middle one, 0.9 s in "normal"
+
+_EARLIEST = 0.192  # seconds: half of all pauses inside a turn are shorter, and would waste a start
+_LIKELY = 0.80  # from here on the start is rarely wasted
+_LONGEST, _CUT, _CLEAN = (
+    1.6,
+    1.25,
+    0.95,
+)  # the factor: its limit, after a cut, after a turn without one
+
+
+class Patience:
+    """The waits of one user, who is given more time after having been cut off.
+
+    Attributes:
+        factor: 1.0 and more: the waits are longer by this; not those of the setting "fixed".
+    """
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor = min(max(factor, 1.0), _LONGEST)
+        self._model_times: deque[float] = deque(maxlen=9)
+
+    def wait(self, settings: Settings, probability: float | None) -> float:
+        """Seconds of silence that end the turn.
+
+        Args:
+            settings: of the session.
+            probability: that the user has finished, by Smart Turn; None: not known, or not yet.
+        """
+        if settings.patience == "fixed":
+            return settings.silence
+        waits = _WAITS[settings.patience]
+        if probability is None:
+            return waits[_UNKNOWN] * self.factor
+        rank = sum(probability < finished for finished in _FINISHED)
+        return waits[rank] * self.factor
+
+    def start(self, settings: Settings, probability: float | None) -> float:
+        """Seconds of silence after which the reply is started, so that it is ready at `wait`."""
+        if not self._model_times or (probability is not None and probability >= _LIKELY):
+            return _EARLIEST
+        ready = self.wait(settings, probability) - median(self._model_times)
+        return max(_EARLIEST, ready)
+
+    def learn(self, model_time: float) -> None:
+        """The model took `model_time` seconds from its start to its first sound."""
+        self._model_times.append(model_time)
+
+    def cut(self) -> None:
+        """This user was cut off."""
+        self.factor = min(self.factor * _CUT, _LONGEST)
+
+    def clean(self) -> None:
+        """This user was answered and was not cut off."""
+        self.factor = max(self.factor * _CLEAN, 1.0)
