@@ -172,6 +172,8 @@ def replay(history: list[tuple[type[Event], int]]) -> Iterator[tuple[Conversatio
             continue
         if kind is TurnEnded and not can_go_on:
             continue
+        if before is T and kind is ClearRequested and not can_go_on:  # the session's own rule
+            continue
         event = make(kind, conversation.number - age)
         actions = conversation.receive(event)
         if kind is SpeechStarted:

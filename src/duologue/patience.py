@@ -12,13 +12,14 @@ _FINISHED = (0.93, 0.80, 0.50, 0.20)
 # Seconds, by how finished the pause sounds: from very much so, to not at all.
 _WAITS = {
     "quick": (0.4, 0.6, 0.9, 1.2, 1.6),
-    "normal": (0.5, 0.7, 0.9, 1.1, 1.4),
+    "normal": (0.6, 0.8, 1.0, 1.15, 1.4),
     "patient": (0.8, 1.0, 1.3, 1.6, 2.2),
 }
-_UNKNOWN = 2  # which of them, without an answer: the middle one, 0.9 s in "normal"
+_UNKNOWN = 2  # which of them, without an answer: the middle one, 1.0 s in "normal"
 
-_EARLIEST = 0.192  # seconds: half of all pauses inside a turn are shorter, and would waste a start
-_LIKELY = 0.80  # from here on the start is rarely wasted
+# Seconds before which no reply is started: where it will probably be wanted, and where it may not be.
+# Earlier starts are more often in vain, and what is won by them is the less the longer the wait.
+_EARLIEST, _EARLIEST_UNLIKELY = 0.224, 0.384
 _LONGEST, _CUT, _CLEAN = (
     1.6,
     1.25,
@@ -54,10 +55,11 @@ class Patience:
 
     def start(self, settings: Settings, probability: float | None) -> float:
         """Seconds of silence after which the reply is started, so that it is ready at `wait`."""
-        if not self._model_times or (probability is not None and probability >= _LIKELY):
-            return _EARLIEST
-        ready = self.wait(settings, probability) - median(self._model_times)
-        return max(_EARLIEST, ready)
+        likely = probability is not None and probability >= _FINISHED[0]
+        earliest = _EARLIEST if likely else _EARLIEST_UNLIKELY
+        if likely or not self._model_times:
+            return earliest
+        return max(earliest, self.wait(settings, probability) - median(self._model_times))
 
     def learn(self, model_time: float) -> None:
         """The model took `model_time` seconds from its start to its first sound."""

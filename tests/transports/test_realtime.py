@@ -359,7 +359,7 @@ async def test_the_official_client_has_a_conversation(serve: Serve) -> None:
         await until(connection, "session.created")
         for _ in range(2):
             # Who goes on within a second of the reply makes one turn of both: hence the first silence.
-            await speak(connection, silence(1.2, 24_000), tone(1, 24_000), silence(1, 24_000))
+            await speak(connection, silence(1.2, 24_000), tone(1, 24_000), silence(1.2, 24_000))
             seen = await until(connection, "response.done")
             assert seen[-1].response.status == "completed"
             sound = b"".join(
@@ -372,7 +372,7 @@ async def test_barge_in_cancels_the_response_before_speech_is_told(serve: Serve)
     gate = asyncio.Semaphore(1)
     model = ScriptedModel([say("One."), say("Two.")], gate=gate)
     async with client(serve(model)) as connection:
-        await speak(connection, tone(1, 24_000), silence(1, 24_000))
+        await speak(connection, tone(1, 24_000), silence(1.2, 24_000))
         await until(connection, "response.output_audio.delta")
         await speak(connection, tone(0.4, 24_000))
         seen = await until(connection, "input_audio_buffer.speech_started")
@@ -384,7 +384,7 @@ async def test_barge_in_cancels_the_response_before_speech_is_told(serve: Serve)
 async def test_a_truncated_reply_is_cut_in_the_history_of_the_model(serve: Serve) -> None:
     model = ScriptedModel([ReplyChunk(user_text="hello"), say("One two three four.", 2.0)])
     async with client(serve(model)) as connection:
-        await speak(connection, tone(1, 24_000), silence(1, 24_000))
+        await speak(connection, tone(1, 24_000), silence(1.2, 24_000))
         seen = await until(connection, "response.done")
         item = next(e.item_id for e in seen if e.type == "response.output_audio.delta")
         await connection.conversation.item.truncate(
@@ -392,7 +392,7 @@ async def test_a_truncated_reply_is_cut_in_the_history_of_the_model(serve: Serve
         )
         await until(connection, "conversation.item.truncated")
         # More than a second after the first sound, or it would be the rest of the first turn.
-        await speak(connection, silence(1.2, 24_000), tone(1, 24_000), silence(1, 24_000))
+        await speak(connection, silence(1.2, 24_000), tone(1, 24_000), silence(1.2, 24_000))
         await until(connection, "response.done")
         assert model.prompts[1].turns[0].reply_text == "One two"
 
@@ -400,7 +400,7 @@ async def test_a_truncated_reply_is_cut_in_the_history_of_the_model(serve: Serve
 async def test_the_official_client_sees_a_turn_withdrawn_and_made_whole(serve: Serve) -> None:
     model = ScriptedModel([say("One two three.", 3.0)])
     async with client(serve(model)) as connection:
-        await speak(connection, tone(1, 24_000), silence(1, 24_000))
+        await speak(connection, tone(1, 24_000), silence(1.2, 24_000))
         await until(connection, "response.done")
         await speak(connection, tone(1, 24_000), silence(1.5, 24_000))
         seen = await until(connection, "response.done")
@@ -421,7 +421,7 @@ async def test_what_the_client_flags_as_echo_does_not_interrupt(serve: Serve) ->
     model = ScriptedModel([say("La. ", 5.0)])
     async with line(serve(model), query="?extensions=1") as socket:
         await socket.send(append(tone(1, 24_000)))
-        await socket.send(append(silence(1, 24_000)))
+        await socket.send(append(silence(1.2, 24_000)))
         await hear(socket, "response.done")
         await socket.send(append(silence(1.2, 24_000)))
         await socket.send(append(tone(1, 24_000), echo=True))
@@ -457,7 +457,7 @@ async def test_a_bad_message_harms_neither_its_session_nor_another(
         assert (await hear(evil, "error"))["error"]["type"] == "invalid_request_error"
         for socket in (good, evil):
             await socket.send(append(tone(1, 24_000)))
-            await socket.send(append(silence(1, 24_000)))
+            await socket.send(append(silence(1.2, 24_000)))
             await hear(socket, "response.done")
 
 
@@ -524,7 +524,7 @@ async def test_a_client_that_vanishes_in_mid_reply_frees_its_place(serve: Serve)
     server = serve(model, sessions=1)
     async with line(server) as socket:
         await socket.send(append(tone(1, 24_000)))
-        await socket.send(append(silence(1, 24_000)))
+        await socket.send(append(silence(1.2, 24_000)))
         await hear(socket, "response.output_audio.delta")
         socket.transport.abort()
     for _ in range(100):
@@ -543,7 +543,7 @@ async def test_a_client_that_stops_reading_is_let_go_and_others_are_not_held_up(
     server = serve(model)
     async with line(server, max_queue=1, close_timeout=1) as slow, line(server) as other:
         await slow.send(append(tone(1, 24_000)))
-        await slow.send(append(silence(1, 24_000)))
+        await slow.send(append(silence(1.2, 24_000)))
         for _ in range(250):
             health = await asyncio.to_thread(urllib.request.urlopen, server.url + "/health")
             with health:
@@ -560,7 +560,7 @@ async def test_shutting_down_lets_a_reply_end(serve: Serve) -> None:
     server = serve()
     async with line(server) as socket:
         await socket.send(append(tone(1, 24_000)))
-        await socket.send(append(silence(1, 24_000)))
+        await socket.send(append(silence(1.2, 24_000)))
         await hear(socket, "response.created")
         server.should_exit = True
         assert (await hear(socket, "response.done"))["response"]["status"] == "completed"
