@@ -1,8 +1,8 @@
 """Callers in a process of their own: each speaks in real time over the line and times what comes.
 
 Run by the other benchmarks; prints one JSON object a reply:
-`{"first": seconds from the last word to the first sound, "decided": … to the end of the turn,
-"heard": … to the user's words, "late": [seconds that each chunk came after it was due]}`.
+`{"first": seconds from the last word to the first sound, "late": [seconds that each chunk came after it
+was due], "receipt": the server's own account of the turn}`.
 """
 
 import argparse
@@ -69,10 +69,6 @@ class Caller:
             now = time.monotonic()
             event = json.loads(message)
             match event["type"]:
-                case "input_audio_buffer.speech_stopped":
-                    self._reply["decided"] = now - self._last_word
-                case "conversation.item.input_audio_transcription.completed":
-                    self._reply["heard"] = now - self._last_word
                 case "response.output_audio.delta":
                     if "first" not in self._reply:
                         first, due = now, 0.0
@@ -82,6 +78,7 @@ class Caller:
                     late.append(max(0.0, now - first - due))
                     due += len(base64.b64decode(event["delta"])) / 2 / RATE
                 case "response.done":
+                    self._reply["receipt"] = event["response"]["metadata"]
                     asyncio.get_running_loop().call_later(
                         max(0.0, first + due - now) + 0.1, self._answered.set
                     )

@@ -3,6 +3,7 @@
 import asyncio
 import statistics
 import time
+from collections.abc import Iterable
 from contextlib import aclosing
 
 from bench.load import RECORDINGS, callers, lateness, percentile
@@ -13,6 +14,7 @@ from duologue.models.cascade.clauses import Clauses
 from duologue.models.cascade.language import LanguageModel, messages
 from duologue.models.cascade.recogniser import Recogniser
 from duologue.models.cascade.synthesiser import Synthesiser
+from duologue.receipt import Receipt
 
 
 async def parts() -> None:
@@ -55,18 +57,22 @@ def line(count: int, turns: int) -> None:
     """`count` conversations at once, over the line, in real time."""
     with Server("--model", "cascade", "--no-page") as server:
         replies = callers(server, count, turns)
-    times = {
-        part: percentile([float(reply[part]) for reply in replies if part in reply], 50) * 1000  # type: ignore[arg-type]
-        for part in ("decided", "heard", "first")
-    }
+    first = [float(reply["first"]) for reply in replies if "first" in reply]  # type: ignore[arg-type]
+    receipts = [Receipt.from_metadata(reply["receipt"]) for reply in replies if "receipt" in reply]  # type: ignore[arg-type]
     late = lateness(replies)
     print(
         f"{count} conversations: {len(replies)} replies; last word -> first sound p50 "
-        f"{times['first']:.0f} ms = end of turn {times['decided']:.0f} + words known "
-        f"{times['heard'] - times['decided']:.0f} + first clause spoken and sent "
-        f"{times['first'] - times['heard']:.0f}; chunks late p95 "
+        f"{percentile(first, 50) * 1000:.0f} ms, p95 {percentile(first, 95) * 1000:.0f} ms; turn ended "
+        f"{_median(receipt.decided for receipt in receipts)}, model asked "
+        f"{_median(receipt.started for receipt in receipts)}, its first sound "
+        f"{_median(receipt.first_sound for receipt in receipts)}; "
+        f"{sum(receipt.drops for receipt in receipts)} starts thrown away; chunks late p95 "
         f"{percentile(late, 95) * 1000:.0f} ms, worst {max(late) * 1000:.0f} ms"
     )
+
+
+def _median(times: Iterable[float | None]) -> str:
+    return f"{percentile([at for at in times if at is not None], 50) * 1000:.0f} ms"
 
 
 def main() -> None:

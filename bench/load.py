@@ -47,8 +47,9 @@ def line(count: int, turns: int, patience: str) -> None:
     first = [reply["first"] for reply in replies if "first" in reply]
     late = lateness(replies)
     print(
-        f"{count:2d} sessions, {patience}: {len(first)} of {count * turns} replies; last word -> first sound "
-        f"p50 {percentile(first, 50) * 1000:.0f} ms, p95 {percentile(first, 95) * 1000:.0f} ms; "  # type: ignore[arg-type]
+        f"{count:2d} sessions, {patience}: {len(first)} replies to {count * turns} questions; "
+        f"last word -> first sound p50 {percentile(first, 50) * 1000:.0f} ms, "  # type: ignore[arg-type]
+        f"p95 {percentile(first, 95) * 1000:.0f} ms; "  # type: ignore[arg-type]
         f"chunks late p95 {percentile(late, 95) * 1000:.0f} ms, worst {max(late) * 1000:.0f} ms; "
         f"server {cpu:.0f} % of a core"
     )

@@ -118,6 +118,7 @@ def test_say_starts_a_server_of_its_own_and_keeps_the_answer(
         reply = tmp_path / name
         said, complaint = run("say", str(question), "-o", str(reply), "--model", "echo")
         assert "first sound of the reply" in said
+        assert "by the server's clock: model started" in said
         assert complaint == ""
         assert read_audio(reply).duration == pytest.approx(1.0, abs=0.1)
 

@@ -1,0 +1,116 @@
+"""A policy on a recording, in simulated time: the product's own, or a rule of the field."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from bench.turns.recordings import Clip, Ears, windows
+from duologue.audio import INPUT_RATE, AudioChunk
+from duologue.events import Settings, SpeechPaused
+from duologue.patience import Patience
+from duologue.turn import WINDOW, TurnDetector
+from turn_tracks import ANSWER, SECONDS, Call, Outcome
+
+
+class Policy(Protocol):
+    """Decides when replies are heard."""
+
+    def __call__(self, clip: Clip, model_time: float, ears: Ears) -> Outcome:
+        """What happens on a recording, with a model that takes this long to its first sound."""
+        ...
+
+
+class Duologue:
+    """The product's own policy, with these settings."""
+
+    def __init__(self, settings: Settings, *, smart_turn: bool = True) -> None:
+        self._settings = settings
+        self._smart_turn = smart_turn and settings.patience != "fixed"
+
+    def __call__(self, clip: Clip, model_time: float, ears: Ears) -> Outcome:
+        """See `Policy`."""
+        patience = Patience()
+        patience.learn(model_time)
+        track = iter(ears.track(clip.samples))
+        detector = TurnDetector(lambda _: next(track), self._settings, patience)
+        call = Call(detector, model_time)
+        answers: list[tuple[float, int, float]] = []
+        for number, window in enumerate(windows(clip.samples), 1):
+            now = number * SECONDS
+            while answers and answers[0][0] <= now:
+                detector.answer(*answers.pop(0)[1:])
+            for event in detector.push(AudioChunk(window, INPUT_RATE)):
+                if isinstance(event, SpeechPaused) and self._smart_turn:
+                    finished = ears.finished(event.sound.samples)
+                    answers.append((now + ANSWER, event.pause, finished))
+                call.receive(event, now)
+            call.sound(now)
+        return call.outcome
+
+
+# Rules of the field, restated: what is written down of them, on the same voice activity.
+
+Decide = Callable[[float, float], bool]
+"""(seconds of silence, Smart Turn's answer) -> whether the turn has ended"""
+
+
+class SilenceRule:
+    """Ends a turn by silence and an answer of Smart Turn; the model is asked then, not before."""
+
+    def __init__(self, decide: Decide, ask: float | None = None) -> None:
+        """`ask`: seconds of silence at which Smart Turn is asked; None: never."""
+        self._decide, self._ask = decide, ask
+
+    def __call__(self, clip: Clip, model_time: float, ears: Ears) -> Outcome:
+        """See `Policy`."""
+        outcome = Outcome()
+        speaking, silence, began, finished = False, 0.0, 0, 0.0
+        for number, probability in enumerate(ears.track(clip.samples), 1):
+            if probability >= 0.5:
+                began = began if speaking else max(0, number - 10)
+                speaking, silence = True, 0.0
+            elif speaking and (silence or probability < 0.35):
+                silence += SECONDS
+                if self._ask and silence - SECONDS < self._ask <= silence:
+                    heard = clip.samples[began * WINDOW : number * WINDOW][-8 * INPUT_RATE :]
+                    finished = ears.finished(heard)
+                if self._decide(silence, finished):
+                    speaking = False
+                    outcome.starts += 1
+                    outcome.sounds.append(number * SECONDS + model_time)
+        return outcome
+
+
+def chunk_rule(clip: Clip, model_time: float, ears: Ears) -> Outcome:
+    """FastRTC's: of chunks of 0.6 s, the first with less than 0.1 s of speech ends the turn."""
+    outcome, speaking, size = Outcome(), False, round(0.6 / SECONDS)
+    track = ears.track(clip.samples)
+    for start in range(0, len(track) - size + 1, size):
+        speech = sum(probability >= 0.5 for probability in track[start : start + size]) * SECONDS
+        if not speaking:
+            speaking = speech > 0.2
+        elif speech < 0.1:
+            speaking = False
+            outcome.starts += 1
+            outcome.sounds.append((start + size) * SECONDS + model_time)
+    return outcome
+
+
+POLICIES: dict[str, Policy] = {
+    "quick": Duologue(Settings(patience="quick")),
+    "normal": Duologue(Settings(patience="normal")),
+    "patient": Duologue(Settings(patience="patient")),
+    "normal, no Smart Turn": Duologue(Settings(), smart_turn=False),
+    **{
+        f"fixed {silence} s, started early": Duologue(Settings(patience="fixed", silence=silence))
+        for silence in (0.5, 0.8, 1.0)
+    },
+    "fixed 0.5 s (OpenAI's default)": SilenceRule(lambda silence, _: silence >= 0.5),
+    "0.6 s chunks (FastRTC)": chunk_rule,
+    "0.2 s + Smart Turn (pipecat)": SilenceRule(
+        lambda silence, finished: silence >= 3 or (silence >= 0.2 and finished >= 0.5), ask=0.2
+    ),
+    "0.8 or 2 s by Smart Turn (HF)": SilenceRule(
+        lambda silence, finished: silence >= (0.8 if finished >= 0.5 else 2.0), ask=0.064
+    ),
+}
+"""By the names in the table. The last four are other products' rules, as we understand them."""
