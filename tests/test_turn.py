@@ -346,6 +346,14 @@ def test_speech_as_the_reply_ends_begins_a_turn_like_any_other() -> None:
     assert kinds(follow(detector, tone(0.064))) == [SpeechStarted]
 
 
+def test_who_talks_on_after_the_time_limit_hears_the_answer() -> None:
+    detector = listener(Settings(time_limit=5))
+    assert kinds(follow(detector, tone(5.1))) == [SpeechStarted, TurnEnded]
+    detector.playing = True
+    assert follow(detector, tone(5)) == []
+    assert kinds(follow(detector, quiet(0.6), tone(0.3))) == [SpeechSuspected, SpeechStarted]
+
+
 def test_a_turn_that_is_over_is_not_gone_on_with() -> None:
     detector = ended()
     detector.close()

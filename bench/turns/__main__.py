@@ -30,7 +30,6 @@ from bench.turns.simulate import POLICIES, Policy
 from duologue.audio import INPUT_RATE, Samples
 
 FOLDER = Path(__file__).parents[3] / "shared/audio/turns"
-_MODEL_TIMES = (0.3, 0.6, 1.0)
 _OURS = ("quick", "normal", "patient", "normal, no Smart Turn")
 
 
@@ -42,19 +41,24 @@ def of(judged: Sequence[Judged], kinds: Sequence[str]) -> list[Judged]:
     return [one for one in judged if one.clip.kind in kinds]
 
 
-def policies(clips: Sequence[Clip], ears: Ears) -> dict[str, Figures]:
-    """The table of policies; gives back the figures for a model of 0.6 s."""
-    shown = {}
-    for model_time in _MODEL_TIMES:
-        print(f"\nThe model takes {model_time} s to its first sound. Conversational recordings.")
+def policies(
+    clips: Sequence[Clip], once: Sequence[Clip], ears: Ears
+) -> dict[float, dict[str, Figures]]:
+    """The table of policies; gives back the figures of all recordings, by model time and policy."""
+    shown: dict[float, dict[str, Figures]] = {}
+    for model_time, some in ((0.3, once), (0.6, clips), (1.0, once)):
+        times = len(some) // len(once)
+        print(
+            f"\nThe model takes {model_time} s to its first sound. Conversational recordings, "
+            f"{times} time{'s' if times > 1 else ''}."
+        )
         print(f"{'':32}{'delay, ms':>26}{'missed':>8}{'heard in pauses':>20}{'drops':>7}{'cmd':>5}")
         print(f"{'':32}{'p50 (95 %)':>16}{'p95':>5}{'mean':>5}{'':8}{'% (95 %)':>20}{'/cmd':>7}")
         for name, policy in POLICIES.items():
-            judged = of(run(policy, clips, model_time, ears), CONVERSATIONAL)
-            all_of_it, commands = Figures.of(judged), Figures.of(of(judged, COMMANDS))
-            _row(name, all_of_it, commands)
-            if model_time == 0.6:
-                shown[name] = all_of_it
+            judged = run(policy, some, model_time, ears)
+            talk, commands = (Figures.of(of(judged, kinds)) for kinds in (CONVERSATIONAL, COMMANDS))
+            _row(name, talk, commands)
+            shown.setdefault(model_time, {})[name] = Figures.of(judged)
     return shown
 
 
@@ -206,18 +210,16 @@ def main(arguments: Sequence[str] = ()) -> None:
     clips = [padded(clip, rng) for _ in range(options.seeds) for clip in recordings]
     once = clips[: len(recordings)]
     try:
-        print(
-            f"{len(recordings)} recordings, {options.seeds} times; ends and pauses count that often"
-        )
+        print(f"{len(recordings)} recordings")
         if options.golden:
             golden.write(once, ears, options.golden)
             return
-        shown = policies(clips, ears)
+        shown = policies(clips, once, ears)
         by_kind(clips, ears)
         harder(once, ears, rng)
         interruptions(recordings, ears, rng)
         if options.plot:
-            plot.draw(shown, options.plot, _OURS)
+            plot.draw({seconds: shown[seconds] for seconds in (0.3, 0.6)}, options.plot, _OURS)
     finally:
         ears.close()
     print(f"\n{time.monotonic() - begun:.0f} s")

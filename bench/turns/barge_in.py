@@ -147,7 +147,8 @@ def keyboard(rng: np.random.Generator) -> Samples:
         time = np.arange(round(rng.uniform(0.005, 0.015) * INPUT_RATE)) / INPUT_RATE
         click = rng.standard_normal(len(time)) * np.exp(-time / 0.003)
         start = round(at * INPUT_RATE)
-        sound[start : start + len(click)] += click[: len(sound) - start]
+        if start + len(click) <= len(sound):
+            sound[start : start + len(click)] += click
     return sound.astype(np.float32)
 
 

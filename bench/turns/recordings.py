@@ -18,7 +18,7 @@ CONVERSATIONAL = ("cmd", "cmd2", "cmd_short", "question", "short", "mono", "ami"
 """Classes that are talk; "read" and "foreign" are books and other languages."""
 COMMANDS = ("cmd", "cmd2", "cmd_short")
 
-_BEFORE, _AFTER = 0.5, 5.0  # seconds of room tone around a recording
+_BEFORE, _AFTER = 0.5, 4.5  # seconds of room tone around a recording
 _QUIET = 0.05  # the share of a recording's windows that its room tone is taken from
 
 

@@ -181,11 +181,15 @@ class TurnDetector:
         if self._played is not None:
             self._played += 1
             self._judge(window, 0.0 if echo else probability, learn=False)
-            yield from self._doubt_speech()
+            if self._phase is _Phase.IDLE:
+                self._count_silence(probability)
+            if not self._talks_on():
+                yield from self._doubt_speech()
         elif self._phase is _Phase.IDLE:
             self._recent.append(probability >= self.settings.threshold and not echo)
             self._count_silence(probability)
-            yield from self._listen()
+            if not self._talks_on():
+                yield from self._listen()
         else:
             learn = self._phase is not _Phase.ENDED
             loud = self._judge(window, 0.0 if echo else probability, learn=learn)
@@ -216,13 +220,16 @@ class TurnDetector:
         self._recent.append(voiced and loud)
         return loud
 
+    def _talks_on(self) -> bool:
+        """Whether the speech goes on that the limit has cut; it begins nothing."""
+        self._overlong = self._overlong and self._silent * _SECONDS < self.settings.silence
+        if self._overlong:
+            self._recent.clear()
+        return self._overlong
+
     # Nothing is played.
 
     def _listen(self) -> Iterator[DetectorEvent]:
-        if self._overlong and self._silent * _SECONDS < self.settings.silence:
-            self._recent.clear()
-            return
-        self._overlong = False
         if sum(self._recent) >= _ONSET:
             yield self._begin(len(self._recent))
 

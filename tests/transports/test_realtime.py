@@ -6,7 +6,7 @@ import json
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import example, given
@@ -39,7 +39,7 @@ def append(chunk: AudioChunk, **more: Any) -> str:
     return message("input_audio_buffer.append", audio=sound, **more)
 
 
-def update(kind: str = "server_vad", **turn_detection: Any) -> str:
+def update(kind: Any = "server_vad", **turn_detection: Any) -> str:
     detection = {"type": kind, **turn_detection}
     session = {"type": "realtime", "audio": {"input": {"turn_detection": detection}}}
     return message("session.update", session=session)
@@ -97,6 +97,30 @@ def test_the_client_is_told_how_turns_end(settings: Settings, detection: dict[st
     session = json.loads(told)["session"]
     assert session["audio"]["input"]["turn_detection"].items() >= detection.items()
     assert decode(message("session.update", session=session), settings) == SettingsChanged(settings)
+
+
+thousandths = st.integers(0, 1000).map(lambda n: n / 1000)
+
+
+@given(
+    st.builds(
+        Settings,
+        threshold=st.floats(0, 1),
+        prefix_padding=thousandths,
+        patience=st.sampled_from(["quick", "normal", "patient"]),
+        create_response=st.booleans(),
+        interrupt_response=st.booleans(),
+        idle_timeout=st.none() | thousandths.map(lambda more: 1 + more),
+        instructions=st.text(),
+    )
+    | st.builds(Settings, patience=st.just("fixed"), silence=thousandths.map(lambda n: 0.1 + n))
+)
+def test_what_the_client_is_told_of_the_settings_is_all_of_them(settings: Settings) -> None:
+    (told,) = Encoder("echo").encode(events.SessionStarted("sess_1", settings))
+    event = decode(message("session.update", session=json.loads(told)["session"]), Settings())
+    assert isinstance(event, SettingsChanged)
+    for name in Settings.__dataclass_fields__:
+        assert getattr(event.settings, name) == pytest.approx(getattr(settings, name))
 
 
 def test_no_turn_detection_is_push_to_talk() -> None:
@@ -158,6 +182,30 @@ BAD = [
         message("conversation.item.truncate", item_id="item_u1", content_index=0, audio_end_ms=1),
         "only an assistant's item",
     ),
+    (
+        message("conversation.item.truncate", item_id="item_a1", content_index=0, audio_end_ms=-1),
+        "to 0 to 3600000 ms",
+    ),
+    (
+        message(
+            "conversation.item.truncate", item_id="item_a1", content_index=0, audio_end_ms=10**400
+        ),
+        "to 0 to 3600000 ms",
+    ),
+    (update("semantic_vad", threshold=2), "threshold goes from 0 to 1, not 2"),
+    (update("semantic_vad", threshold=float("nan")), "threshold goes from 0 to 1, not nan"),
+    (update("semantic_vad", prefix_padding_ms=5001), "prefix_padding_ms goes from 0 to 5000"),
+    (update("semantic_vad", idle_timeout_ms=10), "idle_timeout_ms goes from 1000 to 3600000"),
+    (update("semantic_vad", eagerness=["low"]), "audio.input.turn_detection.eagerness"),
+    (update("semantic_vad", create_response="maybe"), "turn_detection.create_response"),
+    (message("duologue.playback.started", item_id="item_a1", ago_ms=True), "ago_ms: Input should"),
+    (
+        message("duologue.playback.started", item_id="item_a1", ago_ms=60_001),
+        "ago_ms: Input should be less than or equal to 60000",
+    ),
+    (message("duologue.playback.started", item_id=7, ago_ms=1), "item_id: Input should be a valid"),
+    (message("input_audio_buffer.append", audio="QUJD", echo=1), "echo: Input should be"),
+    (message("input_audio_buffer.append", audio="QUJD", echo=None), "echo: Input should be"),
 ]
 
 
@@ -178,6 +226,17 @@ def test_what_the_api_has_no_event_for_is_understood() -> None:
         chunk = decode(message("input_audio_buffer.append", audio=sound, echo=echo), Settings())
         assert isinstance(chunk, events.AudioReceived)
         assert chunk.echo is echo
+    plain = decode(append(silence(0.1, REPLY_RATE)), Settings())
+    assert isinstance(plain, events.AudioReceived)
+    assert plain.echo is False
+
+
+@given(st.floats(0, 60_000) | st.integers(0, 60_000))
+@example(0)
+@example(60_000)
+def test_a_report_of_playback_is_taken_whenever_it_comes_within_a_minute(ago: float) -> None:
+    report = message("duologue.playback.started", item_id="item_aabc", ago_ms=ago)
+    assert decode(report, Settings()) == events.PlaybackStarted("abc", ago / 1000)
 
 
 def test_an_error_names_the_event_that_it_is_about() -> None:
@@ -198,7 +257,25 @@ kinds = st.sampled_from(
         "input_audio_buffer.commit",
         "conversation.item.truncate",
         "response.create",
+        "duologue.playback.started",
+        "duologue.cut.marked",
     ]
+)
+detections = st.dictionaries(
+    st.sampled_from(
+        [
+            "kind",
+            "eagerness",
+            "threshold",
+            "prefix_padding_ms",
+            "silence_duration_ms",
+            "idle_timeout_ms",
+            "create_response",
+            "interrupt_response",
+        ]
+    ),
+    st.sampled_from(["semantic_vad", "server_vad", "low", "auto", None, True, 10**400])
+    | json_values,
 )
 
 
@@ -209,10 +286,13 @@ kinds = st.sampled_from(
         lambda kind, rest: json.dumps({**rest, "type": kind}),
         kinds,
         st.dictionaries(
-            st.sampled_from(["audio", "session", "item_id", "audio_end_ms", "response"]),
+            st.sampled_from(
+                ["audio", "echo", "session", "item_id", "audio_end_ms", "ago_ms", "response"]
+            ),
             json_values,
         ),
     )
+    | detections.map(lambda detection: update(**detection))
 )
 @example('{"audio": "\\u0080", "type": "input_audio_buffer.append"}')
 def test_nothing_a_client_sends_breaks_the_decoder(text: str) -> None:
@@ -332,10 +412,11 @@ def test_a_client_that_asks_for_it_is_told_to_play_quieter() -> None:
 
 
 @asynccontextmanager
-async def client(server: Uvicorn) -> AsyncIterator[AsyncRealtimeConnection]:
+async def client(server: Uvicorn, **query: str) -> AsyncIterator[AsyncRealtimeConnection]:
     line = server.url.replace("http", "ws") + "/v1"
     openai = AsyncOpenAI(api_key="none", websocket_base_url=line)
-    async with openai, asyncio.timeout(20), openai.realtime.connect(model="any") as connection:
+    connecting = openai.realtime.connect(model="any", extra_query=query)
+    async with openai, asyncio.timeout(20), connecting as connection:
         yield connection
 
 
@@ -366,6 +447,56 @@ async def test_the_official_client_has_a_conversation(serve: Serve) -> None:
                 base64.b64decode(e.delta) for e in seen if e.type == "response.output_audio.delta"
             )
             assert len(sound) / 2 / REPLY_RATE == pytest.approx(1.0, abs=0.05)
+
+
+async def test_the_official_client_asks_for_patience_and_gets_a_turn(serve: Serve) -> None:
+    async with client(serve()) as connection:
+        detection: Any = {"type": "semantic_vad", "eagerness": "low", "idle_timeout_ms": 60_000}
+        await connection.session.update(
+            session={"type": "realtime", "audio": {"input": {"turn_detection": detection}}}
+        )
+        (*_, updated) = await until(connection, "session.updated")
+        holds = updated.session.audio.input.turn_detection
+        assert (holds.type, holds.eagerness) == ("semantic_vad", "low")
+        assert holds.idle_timeout_ms == 60_000
+        await speak(connection, tone(1, 24_000), silence(3, 24_000))
+        seen = await until(connection, "response.done")
+        assert "error" not in {event.type for event in seen}
+        assert Receipt.from_metadata(seen[-1].response.metadata).sent is not None
+
+
+async def test_the_official_client_takes_and_sends_what_the_api_does_not_have(serve: Serve) -> None:
+    model = ScriptedModel([say("La. ", 5.0)])
+    async with client(serve(model), extensions="1") as connection:
+        await speak(connection, tone(1, 24_000), silence(1.2, 24_000))
+        seen = await until(connection, "response.done")
+        item = next(e.item_id for e in seen if e.type == "response.output_audio.delta")
+        report = {"type": "duologue.playback.started", "item_id": item, "ago_ms": 40}
+        await connection.send(cast(Any, report))
+        await connection.send(cast(Any, {"type": "duologue.cut.marked"}))
+        await speak(connection, silence(1.2, 24_000), tone(0.15, 24_000), silence(0.5, 24_000))
+        seen = await until(connection, "duologue.reply.restored")
+        assert [e.type for e in seen] == ["duologue.reply.ducked", "duologue.reply.restored"]
+        assert {e.item_id for e in seen} == {item}
+
+
+async def test_settings_sent_in_one_go_are_all_kept(serve: Serve) -> None:
+    async with line(serve()) as socket:
+        for eagerness, instructions in (("low", "Be brief."), ("high", "Be kind.")):
+            await socket.send(update("semantic_vad", eagerness=eagerness))
+            session = {"type": "realtime", "instructions": instructions}
+            await socket.send(message("session.update", session=session))
+        told = [(await hear(socket, "session.updated"))["session"] for _ in range(4)]
+        held = [
+            (session["audio"]["input"]["turn_detection"]["eagerness"], session["instructions"])
+            for session in told
+        ]
+        assert held == [
+            ("low", ""),
+            ("low", "Be brief."),
+            ("high", "Be brief."),
+            ("high", "Be kind."),
+        ]
 
 
 async def test_barge_in_cancels_the_response_before_speech_is_told(serve: Serve) -> None:
@@ -476,7 +607,8 @@ async def test_a_message_that_is_too_big_is_refused_and_a_huge_one_ends_the_line
 
 
 async def test_five_minutes_in_one_message_are_taken_as_they_are(serve: Serve) -> None:
-    async with line(serve(message_bytes=30_000_000)) as socket:
+    # max_queue: what is not read any more must not keep the client from reading the good-bye.
+    async with line(serve(message_bytes=30_000_000), max_queue=None) as socket:
         await socket.send(append(tone(300, 24_000)))
         stopped = await hear(socket, "input_audio_buffer.speech_stopped")
         assert stopped["audio_end_ms"] == pytest.approx(30_000, abs=100)

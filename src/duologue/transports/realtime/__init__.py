@@ -28,7 +28,7 @@ from duologue.events import (
     ServerEvent,
     SessionStarted,
     Settings,
-    SettingsApplied,
+    SettingsChanged,
 )
 from duologue.session import Transport
 from duologue.transports.admission import Admission
@@ -72,7 +72,7 @@ class RealtimeTransport:
         Raises:
             ConnectionError: the client has gone.
         """
-        if isinstance(event, SessionStarted | SettingsApplied):
+        if isinstance(event, SessionStarted):
             self._settings = event.settings
         for message in self._encoder.encode(event):
             try:
@@ -100,6 +100,9 @@ class RealtimeTransport:
             event = decode(text, self._settings)
         if isinstance(event, AudioReceived):
             return replace(event, chunk=self._downsampler.push(event.chunk))
+        if isinstance(event, SettingsChanged):
+            # Not when they are told to hold: the next update may be here before that.
+            self._settings = event.settings
         return event
 
 

@@ -28,6 +28,8 @@ from duologue.events import ClientErred, ClientEvent, PatienceSetting, Settings
 WIRE_RATE = 24_000
 """Hertz of PCM16 on the wire, both ways; the only one the API has for `audio/pcm`."""
 
+_LONGEST = 3_600_000  # milliseconds; no reply outlasts the API's longest session
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -126,8 +128,10 @@ def _decode(fields: dict[str, Any], settings: Settings) -> ClientEvent:
         case _Append(audio=audio, echo=echo):
             return events.AudioReceived(from_pcm16(_unbase64(audio), WIRE_RATE), echo)
         case wire.ConversationItemTruncateEvent(item_id=item_id, audio_end_ms=end):
-            if not item_id.startswith("item_a") or end < 0:
-                raise InvalidEvent("only an assistant's item can be truncated, to 0 ms or more")
+            if not item_id.startswith("item_a") or not 0 <= end <= _LONGEST:
+                raise InvalidEvent(
+                    f"only an assistant's item can be truncated, to 0 to {_LONGEST} ms"
+                )
             return events.PlaybackTruncated(item_id.removeprefix("item_a"), end / 1000)
         case _PlaybackStarted(item_id=item_id, ago_ms=ago):
             return events.PlaybackStarted(item_id.removeprefix("item_a"), ago / 1000)
