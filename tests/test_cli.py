@@ -268,6 +268,20 @@ def test_mini_omni_answers_where_its_weights_are_and_the_built_in_chain_elsewher
     assert "first sound of the reply" in said
 
 
+def test_without_smart_turn_it_serves_and_says_what_that_costs(
+    question: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice_activity = weights.locate("silero-vad")
+    monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
+    (tmp_path / voice_activity.name).symlink_to(voice_activity)
+    said, complaint = run("say", str(question), "--model", "echo")
+    assert "first sound of the reply" in said
+    assert complaint == (
+        "all pauses are taken alike, however finished they sound: "
+        "the turn taking weights are missing; run: duologue pull smart-turn\n"
+    )
+
+
 def test_pull_asks_the_hub_and_says_when_it_cannot_be_reached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

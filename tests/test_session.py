@@ -684,6 +684,58 @@ async def test_patience_comes_back_with_turns_that_were_not_cut() -> None:
         assert c.record.patience == 1.0
 
 
+# What microphones and networks do.
+
+
+async def test_a_packet_that_comes_twice_costs_nothing_but_its_time() -> None:
+    async with call(ScriptedModel([say("Hi.", 2.0)])) as c:
+        for sound in (tone(0.8), silence(1.1, INPUT_RATE)):
+            for start in np.arange(0, sound.duration, 0.04):
+                await c.hear(*[sound.between(float(start), float(start) + 0.04)] * 2)
+        assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"]
+        assert len(c.record.saved) == 1
+
+
+async def test_packets_that_come_late_and_all_at_once_change_no_turn() -> None:
+    async with call(ScriptedModel([say("Hi.", 2.0)])) as c:
+        samples = concatenate([tone(1), silence(1.1, INPUT_RATE)], INPUT_RATE)
+        for start in np.arange(0, samples.duration, 0.3):
+            await c.clock.advance(0.3)
+            await c.hear(samples.between(float(start), float(start) + 0.3))
+        (turn,) = c.record.saved
+        assert turn.receipt.decided == pytest.approx(1.0, abs=0.35)
+
+
+async def test_a_clock_that_jumps_harms_no_turn() -> None:
+    async with call(ScriptedModel([say("Hi.", 2.0)])) as c:
+        for _ in range(2):
+            await c.hear(tone(1), silence(0.5, INPUT_RATE))
+            await c.clock.advance(600)
+            await c.hear(silence(0.7, INPUT_RATE))
+            await c.clock.advance(600)
+        assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"] * 2
+
+
+async def test_music_is_one_turn_of_the_time_limit_and_then_waits_for_a_pause() -> None:
+    async with call(ScriptedModel([say("Hi.", 2.0)]), Settings(time_limit=5)) as c:
+        for _ in range(20):
+            await c.live(tone(1))
+        assert len(c.record.saved) == 1
+        assert c.record.saved[0].receipt.heard == 2.0
+
+
+async def test_a_model_of_five_seconds_may_be_gone_on_with_until_it_sounds() -> None:
+    gate = asyncio.Semaphore(0)
+    async with call(ScriptedModel([say("Hi.", 2.0)], gate=gate)) as c:
+        await c.live(tone(1), silence(4, INPUT_RATE), tone(1), silence(4.8, INPUT_RATE))
+        assert c.line.told(TurnCommitted) == []
+        gate.release()
+        await c.live(silence(0.1, INPUT_RATE))
+        (turn,) = c.record.saved
+        assert turn.receipt.drops == 1
+        assert turn.utterance.duration > 6
+
+
 # Whatever comes.
 
 
