@@ -1,0 +1,89 @@
+"""A session under way, with a client, a scripted model and a clock that tests drive."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import numpy as np
+
+from duologue.audio import INPUT_RATE, AudioChunk, silence
+from duologue.events import (
+    AudioReceived,
+    Settings,
+)
+from duologue.exchange import Endpoint
+from duologue.model import ReplyChunk
+from duologue.session import Limits, Session
+from duologue.testing import (
+    FakeClock,
+    LoudnessVad,
+    MemoryRecord,
+    MemoryTransport,
+    ScriptedModel,
+    settle,
+    tone,
+)
+
+HELLO = ReplyChunk(user_text="hello there")
+
+
+class Call:
+    """A session under way, and all that surrounds it."""
+
+    def __init__(
+        self,
+        model: ScriptedModel,
+        settings: Settings = Settings(),
+        limits: Limits = Limits(),
+        endpoint: Endpoint | None = None,
+    ) -> None:
+        self.line, self.record, self.clock = MemoryTransport(), MemoryRecord(), FakeClock()
+        self.model = model
+        self.session = Session(
+            self.line,
+            LoudnessVad(),
+            model,
+            self.record,
+            settings,
+            endpoint=endpoint,
+            limits=limits,
+            clock=self.clock,
+        )
+
+    async def hear(self, *chunks: AudioChunk) -> None:
+        self.line.push(*(AudioReceived(chunk) for chunk in chunks))
+        await settle()
+
+    async def speak(self, seconds: float = 1.0) -> None:
+        """The user says something and is silent until the turn has ended."""
+        await self.hear(tone(seconds), silence(1.1, INPUT_RATE))
+
+    async def live(self, *sounds: AudioChunk) -> None:
+        """The user's microphone in real time: the clock goes on with the sound."""
+        for sound in sounds:
+            for start in np.arange(0, sound.duration, 0.032):
+                self.line.push(AudioReceived(sound.between(float(start), float(start) + 0.032)))
+                await self.clock.advance(0.032)
+        await settle()
+
+    def kinds(self) -> list[type]:
+        return [type(event) for event in self.line.sent]
+
+
+@asynccontextmanager
+async def call(
+    model: ScriptedModel,
+    settings: Settings = Settings(),
+    limits: Limits = Limits(),
+    endpoint: Endpoint | None = None,
+) -> AsyncIterator[Call]:
+    call = Call(model, settings, limits, endpoint)
+    running = asyncio.create_task(call.session.run())
+    await settle()
+    try:
+        yield call
+    finally:
+        call.line.hang_up()
+        call.line.read_on()
+        await asyncio.wait_for(running, 5)
+        assert asyncio.all_tasks() == {asyncio.current_task()}, "a task was left over"

@@ -1,0 +1,468 @@
+"""Turns as they happen: replies begun early, held back, taken back, interrupted; and their figures."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calls import HELLO, call
+from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
+from duologue.errors import ShuttingDown
+from duologue.events import (
+    AudioCleared,
+    AudioReceived,
+    ClearRequested,
+    CommitRequested,
+    CutMarked,
+    ErrorOccurred,
+    PlaybackStarted,
+    PlaybackTruncated,
+    ReplyCancelled,
+    ReplyDelta,
+    ReplyDone,
+    ReplyDucked,
+    ReplyRequested,
+    ReplyRestored,
+    ReplyStarted,
+    ReplyTruncated,
+    ServerEvent,
+    SessionStarted,
+    Settings,
+    SpeechStopped,
+    TurnCommitted,
+    TurnReopened,
+    TurnStarted,
+    TurnWithdrawn,
+    UserTranscribed,
+)
+from duologue.model import Prompt, ReplyChunk
+from duologue.testing import (
+    ScriptedModel,
+    say,
+    settle,
+    tone,
+)
+from duologue.turn import WINDOW
+
+# Replies begun before the turn has ended.
+
+
+async def test_a_reply_begun_in_a_pause_is_held_back_until_the_turn_has_ended() -> None:
+    async with call(ScriptedModel([HELLO, say("Hi.")])) as c:
+        await c.live(tone(1), silence(0.6, INPUT_RATE))
+        assert len(c.model.prompts) == 1
+        assert c.kinds() == [SessionStarted, TurnStarted]
+        assert c.record.saved == []
+        await c.live(silence(0.5, INPUT_RATE))
+        assert c.kinds()[2:] == [
+            *(SpeechStopped, TurnCommitted, ReplyStarted, UserTranscribed, ReplyDelta, ReplyDone)
+        ]
+
+
+async def test_who_goes_on_before_it_is_heard_takes_it_back_without_a_trace() -> None:
+    async with call(ScriptedModel([HELLO, say("Hi.")])) as c:
+        await c.live(tone(1), silence(0.6, INPUT_RATE), tone(1), silence(1.1, INPUT_RATE))
+        assert c.kinds().count(TurnStarted) == c.kinds().count(TurnCommitted) == 1
+        assert c.kinds().count(ReplyDelta) == c.kinds().count(ReplyDone) == 1
+        first, second = c.model.prompts
+        assert second.utterance.duration > first.utterance.duration + 1.3
+        assert second.turns == []
+        (turn,) = c.record.saved
+        assert turn.utterance is second.utterance
+        assert turn.receipt.drops == 1
+
+
+async def test_a_turn_that_was_told_as_ended_is_reopened_while_the_model_thinks() -> None:
+    gate = asyncio.Semaphore(0)
+    async with call(ScriptedModel([say("Hi.")], gate=gate)) as c:
+        await c.live(tone(1), silence(2, INPUT_RATE), tone(0.5))
+        assert c.kinds()[1:] == [TurnStarted, SpeechStopped, TurnReopened]
+        assert c.line.told(TurnReopened)[0].turn_id == c.line.told(TurnStarted)[0].turn_id
+        gate.release()
+        await c.live(silence(1.1, INPUT_RATE))
+        assert c.kinds()[4:] == [SpeechStopped, TurnCommitted, ReplyStarted, ReplyDelta, ReplyDone]
+        assert len(c.record.saved) == 1
+
+
+async def test_who_goes_on_as_the_reply_begins_gets_one_turn_of_both_halves() -> None:
+    async with call(ScriptedModel([say("One. ", 3.0)])) as c:
+        await c.live(tone(1), silence(1.3, INPUT_RATE))
+        assert c.kinds()[-1] is ReplyDone
+        (cut,) = c.record.saved
+        await c.live(tone(1), silence(1.4, INPUT_RATE))
+        kinds = c.kinds()
+        assert kinds[kinds.index(ReplyDucked) :][1:3] == [TurnWithdrawn, TurnStarted]
+        (turn,) = c.record.saved
+        assert turn.id != cut.id
+        assert turn.utterance.duration == pytest.approx(1 + 1.3 + 1 + 1.25, abs=0.1)
+        assert c.model.prompts[1].turns == []
+        assert cut.receipt.cut == "resumed"
+        assert cut.receipt.heard == pytest.approx(0.3 + 0.25, abs=0.1)
+        assert cut in c.record.noted
+        assert c.record.patience == 1.25
+
+
+async def test_a_word_about_a_withdrawn_turn_is_no_error() -> None:
+    async with call(ScriptedModel([say("One. ", 3.0)])) as c:
+        await c.live(tone(1), silence(1.3, INPUT_RATE), tone(0.5))
+        c.line.push(PlaybackTruncated(c.line.told(TurnWithdrawn)[0].turn_id, heard=0.4))
+        await settle()
+        assert c.line.told(ErrorOccurred) == []
+        assert len(c.line.told(ReplyTruncated)) == 1
+
+
+async def test_a_model_that_fails_before_the_turn_has_ended_fails_after_it() -> None:
+    async with call(ScriptedModel([ValueError("no")])) as c:
+        await c.live(tone(1), silence(0.6, INPUT_RATE))
+        assert c.line.told(ErrorOccurred) == []
+        await c.live(silence(0.5, INPUT_RATE))
+        assert c.kinds()[2:] == [
+            *(SpeechStopped, TurnCommitted, ReplyStarted, ErrorOccurred, ReplyDone)
+        ]
+
+
+async def test_a_failure_that_nobody_waits_for_any_more_is_never_told() -> None:
+    async with call(ScriptedModel([ValueError("no")])) as c:
+        await c.live(tone(1), silence(0.6, INPUT_RATE), tone(1))
+        assert c.line.told(ErrorOccurred) == []
+
+
+async def test_without_a_sound_for_ten_seconds_the_turn_is_part_of_the_conversation() -> None:
+    async with call(ScriptedModel([say("Hi.")], gate=asyncio.Semaphore(0))) as c:
+        await c.hear(tone(1), silence(10.5, INPUT_RATE))
+        assert c.kinds()[-2:] == [TurnCommitted, ReplyStarted]
+        await c.hear(tone(0.5))
+        assert c.kinds()[-2:] == [ReplyDone, TurnStarted]
+
+
+async def test_with_fixed_silences_the_turn_is_committed_at_their_end() -> None:
+    settings = Settings(patience="fixed", silence=0.5)
+    async with call(ScriptedModel([say("Hi.")], gate=asyncio.Semaphore(0)), settings) as c:
+        await c.hear(tone(1), silence(0.6, INPUT_RATE))
+        assert c.kinds()[2:] == [SpeechStopped, TurnCommitted, ReplyStarted]
+
+
+async def test_a_client_that_asks_for_its_replies_gets_none_begun() -> None:
+    async with call(ScriptedModel([say("Hi.")]), Settings(create_response=False)) as c:
+        await c.speak()
+        assert c.kinds()[1:] == [TurnStarted, SpeechStopped, TurnCommitted]
+        assert c.model.prompts == []
+        c.line.push(ReplyRequested())
+        await settle()
+        assert c.kinds()[4:] == [ReplyStarted, ReplyDelta, ReplyDone]
+
+
+async def test_a_commit_in_a_pause_lets_the_reply_out_that_was_begun() -> None:
+    async with call(ScriptedModel([say("Hi.")])) as c:
+        await c.live(tone(1), silence(0.5, INPUT_RATE))
+        c.line.push(CommitRequested())
+        await settle()
+        assert len(c.model.prompts) == 1
+        assert c.kinds()[-3:] == [ReplyStarted, ReplyDelta, ReplyDone]
+
+
+async def test_what_is_said_twice_is_not_committed_twice() -> None:
+    async with call(ScriptedModel([say("Hi.", 3.0)])) as c:
+        await c.live(tone(1), silence(1.3, INPUT_RATE))
+        c.line.push(CommitRequested())
+        await settle()
+        assert "no audio to commit" in str(c.line.told(ErrorOccurred)[0].error)
+        assert len(c.record.saved) == 1
+
+
+async def test_clearing_takes_back_a_reply_that_was_begun() -> None:
+    async with call(ScriptedModel([say("Hi.")])) as c:
+        await c.live(tone(1), silence(0.5, INPUT_RATE))
+        c.line.push(ClearRequested())
+        await c.live(silence(2, INPUT_RATE))
+        assert len(c.model.prompts) == 1
+        assert c.kinds()[1:] == [TurnStarted, AudioCleared]
+        await c.speak()
+        assert len(c.record.saved) == 1
+
+
+async def test_a_client_that_cancels_before_the_first_sound_keeps_its_words() -> None:
+    async with call(ScriptedModel([say("Hi.")], gate=asyncio.Semaphore(0))) as c:
+        await c.live(tone(1), silence(1.1, INPUT_RATE))
+        c.line.push(ReplyCancelled())
+        await settle()
+        assert c.kinds()[-3:] == [TurnCommitted, ReplyStarted, ReplyDone]
+        assert c.record.saved[0].utterance.duration > 1
+
+
+async def test_draining_in_a_pause_lets_the_reply_out_that_was_begun() -> None:
+    async with call(ScriptedModel([say("Hi.", 1.0)])) as c:
+        await c.live(tone(1), silence(0.5, INPUT_RATE))
+        draining = asyncio.create_task(c.session.drain(ShuttingDown("good bye")))
+        await c.clock.advance(1.1)
+        await draining
+        assert len(c.line.told(ReplyDelta)) == 1
+        assert isinstance(c.line.closed, ShuttingDown)
+
+
+async def test_who_vanishes_in_a_pause_leaves_what_was_said_and_no_reply() -> None:
+    async with call(ScriptedModel([say("Hi.")])) as c:
+        await c.live(tone(1), silence(0.5, INPUT_RATE))
+    (turn,) = c.record.saved
+    assert (turn.status, turn.reply) == ("interrupted", [])
+    assert turn.utterance.duration == pytest.approx(1.5, abs=0.1)
+
+
+# Smart Turn.
+
+
+async def test_smart_turn_is_asked_once_in_a_pause_and_shortens_it() -> None:
+    asked: list[float] = []
+
+    async def endpoint(sound: AudioChunk) -> float:
+        asked.append(sound.duration)
+        return 0.99
+
+    async with call(ScriptedModel([say("Hi.")]), endpoint=endpoint) as c:
+        await c.live(tone(1), silence(0.7, INPUT_RATE))
+        assert len(asked) == 1
+        assert c.record.saved[0].receipt.decided == pytest.approx(0.6, abs=0.05)
+        pause = c.record.saved[0].receipt.pause
+        assert pause is not None
+        assert pause.probability == 0.99
+
+
+async def test_an_answer_that_comes_in_the_next_pause_is_not_believed() -> None:
+    answers = [asyncio.Event(), asyncio.Event()]
+    asked = iter(answers)
+
+    async def endpoint(sound: AudioChunk) -> float:
+        await next(asked).wait()
+        return 0.99
+
+    async with call(ScriptedModel([say("Hi.")]), endpoint=endpoint) as c:
+        await c.live(tone(1), silence(0.3, INPUT_RATE), tone(0.5), silence(0.2, INPUT_RATE))
+        answers[0].set()
+        await c.live(silence(0.5, INPUT_RATE))
+        assert c.record.saved == []
+        answers[1].set()
+        await c.live(silence(0.1, INPUT_RATE))
+        assert len(c.record.saved) == 1
+
+
+async def test_fixed_silences_ask_nobody() -> None:
+    async def endpoint(sound: AudioChunk) -> float:
+        raise AssertionError
+
+    settings = Settings(patience="fixed")
+    async with call(ScriptedModel([say("Hi.")]), settings, endpoint=endpoint) as c:
+        await c.speak()
+        assert len(c.record.saved) == 1
+
+
+# Interruptions.
+
+
+async def test_a_cough_makes_the_reply_quieter_and_costs_nothing() -> None:
+    async with call(ScriptedModel([say("La. ", 5.0)])) as c:
+        await c.live(tone(1), silence(2.2, INPUT_RATE), tone(0.15), silence(0.5, INPUT_RATE))
+        assert c.kinds()[-2:] == [ReplyDucked, ReplyRestored]
+        assert c.record.saved[0].status == "completed"
+        await c.clock.advance(5)
+        assert c.record.saved[0].receipt.heard == 5
+
+
+async def test_what_the_client_flags_as_echo_of_the_reply_is_not_heard() -> None:
+    async with call(ScriptedModel([say("La. ", 5.0)])) as c:
+        await c.live(tone(1), silence(2.2, INPUT_RATE))
+        c.line.push(AudioReceived(tone(2), echo=True))
+        await settle()
+        assert c.line.told(ReplyDucked) == []
+
+
+async def test_of_a_reply_only_what_was_heard_is_kept_even_if_the_client_never_tells() -> None:
+    reply = [say("One two three four. ", 2.0), say("Five six. ", 2.0)]
+    async with call(ScriptedModel(reply)) as c:
+        await c.live(tone(1), silence(2.5, INPUT_RATE), tone(0.5))
+        (turn,) = c.record.saved
+        assert turn.reply_audio.duration == pytest.approx(1.5 + 0.25, abs=0.1)
+        assert turn.reply_text == "One two three"
+        assert turn.receipt.heard == turn.reply_audio.duration
+        await c.live(silence(1.1, INPUT_RATE))
+        assert c.model.prompts[1].turns[0].reply_text == "One two three"
+
+
+# Figures.
+
+
+async def test_the_receipt_tells_when_everything_happened_after_the_last_word() -> None:
+    gate = asyncio.Semaphore(0)
+    async with call(ScriptedModel([HELLO, say("Hi.", 2.0)], gate=gate)) as c:
+        await c.live(tone(0.992), silence(0.512, INPUT_RATE))
+        gate.release()
+        await c.live(silence(0.192, INPUT_RATE))
+        gate.release()
+        await c.live(silence(0.4, INPUT_RATE))
+        (turn,) = c.record.saved
+        c.line.push(PlaybackStarted(turn.id, ago=0.032))
+        await c.clock.advance(3)
+        receipt = turn.receipt
+        assert receipt.started == pytest.approx(0.384, abs=0.04)
+        assert receipt.first_token == pytest.approx(0.512, abs=0.04)
+        assert receipt.first_sound == pytest.approx(0.704, abs=0.04)
+        assert receipt.decided == pytest.approx(1.0, abs=0.04)
+        assert receipt.sent == pytest.approx(1.0, abs=0.04)
+        assert receipt.played == pytest.approx(1.1, abs=0.04)
+        assert (receipt.early, receipt.drops, receipt.heard, receipt.cut) == (True, 0, 2.0, "")
+        assert c.record.noted[-1] is turn
+
+
+async def test_nothing_was_played_before_it_was_sent_whatever_the_clients_clock_says() -> None:
+    async with call(ScriptedModel([say("Hi.", 2.0)])) as c:
+        await c.live(tone(1), silence(1.1, INPUT_RATE))
+        (turn,) = c.record.saved
+        c.line.push(PlaybackStarted(turn.id, ago=3600.0), PlaybackStarted("another", ago=0.0))
+        await settle()
+        assert turn.receipt.played == turn.receipt.sent
+        assert c.line.told(ErrorOccurred) == []
+
+
+async def test_the_users_word_marks_a_cut_once_and_makes_the_server_more_patient() -> None:
+    async with call(ScriptedModel([say("Hi.", 2.0)])) as c:
+        c.line.push(CutMarked())
+        await settle()
+        assert "no turn has ended" in str(c.line.told(ErrorOccurred)[0].error)
+        await c.live(tone(1), silence(1.1, INPUT_RATE))
+        c.line.push(CutMarked(), CutMarked())
+        await settle()
+        assert c.record.saved[0].receipt.cut == "marked"
+        assert c.record.patience == 1.25
+
+
+async def test_patience_comes_back_with_turns_that_were_not_cut() -> None:
+    async with call(ScriptedModel([say("Hi.", 0.5)])) as c:
+        await c.live(tone(1), silence(1.1, INPUT_RATE))
+        c.line.push(CutMarked())
+        for _ in range(6):
+            await c.live(silence(1.1, INPUT_RATE), tone(1), silence(1.3, INPUT_RATE))
+        assert c.record.patience == 1.0
+
+
+# What microphones and networks do.
+
+
+async def test_a_packet_that_comes_twice_costs_nothing_but_its_time() -> None:
+    async with call(ScriptedModel([say("Hi.", 2.0)])) as c:
+        for sound in (tone(0.8), silence(1.1, INPUT_RATE)):
+            for start in np.arange(0, sound.duration, 0.04):
+                await c.hear(*[sound.between(float(start), float(start) + 0.04)] * 2)
+        assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"]
+        assert len(c.record.saved) == 1
+
+
+async def test_packets_that_come_late_and_all_at_once_change_no_turn() -> None:
+    async with call(ScriptedModel([say("Hi.", 2.0)])) as c:
+        samples = concatenate([tone(1), silence(1.1, INPUT_RATE)], INPUT_RATE)
+        for start in np.arange(0, samples.duration, 0.3):
+            await c.clock.advance(0.3)
+            await c.hear(samples.between(float(start), float(start) + 0.3))
+        (turn,) = c.record.saved
+        assert turn.receipt.decided == pytest.approx(1.0, abs=0.35)
+
+
+async def test_a_clock_that_jumps_harms_no_turn() -> None:
+    async with call(ScriptedModel([say("Hi.", 2.0)])) as c:
+        for _ in range(2):
+            await c.hear(tone(1), silence(0.5, INPUT_RATE))
+            await c.clock.advance(600)
+            await c.hear(silence(0.7, INPUT_RATE))
+            await c.clock.advance(600)
+        assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"] * 2
+
+
+async def test_music_is_one_turn_of_the_time_limit_and_then_waits_for_a_pause() -> None:
+    async with call(ScriptedModel([say("Hi.", 2.0)]), Settings(time_limit=5)) as c:
+        for _ in range(20):
+            await c.live(tone(1))
+        assert len(c.record.saved) == 1
+        assert c.record.saved[0].receipt.heard == 2.0
+
+
+async def test_a_model_of_five_seconds_may_be_gone_on_with_until_it_sounds() -> None:
+    gate = asyncio.Semaphore(0)
+    async with call(ScriptedModel([say("Hi.", 2.0)], gate=gate)) as c:
+        await c.live(tone(1), silence(4, INPUT_RATE), tone(1), silence(4.8, INPUT_RATE))
+        assert c.line.told(TurnCommitted) == []
+        gate.release()
+        await c.live(silence(0.1, INPUT_RATE))
+        (turn,) = c.record.saved
+        assert turn.receipt.drops == 1
+        assert turn.utterance.duration > 6
+
+
+# Whatever comes.
+
+
+class Counting(ScriptedModel):
+    """Counts the replies that are under way at once."""
+
+    now = most = 0
+
+    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyChunk, None]:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            async with aclosing(super().reply(prompt)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            self.now -= 1
+
+
+PIECES = st.lists(
+    st.tuples(st.sampled_from([0.05, 0.15, 0.3, 0.8]), st.sampled_from([0.1, 0.3, 0.8, 1.6])),
+    max_size=8,
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(PIECES, st.lists(st.integers(0, 30), min_size=12, max_size=12), st.booleans())
+async def test_whatever_is_said_and_however_slow_the_model_is(
+    pieces: list[tuple[float, float]], delays: list[int], fixed: bool
+) -> None:
+    sounds = [sound for s, q in pieces for sound in (tone(s), silence(q, INPUT_RATE))]
+    samples = concatenate(sounds, INPUT_RATE).samples.copy()
+    windows = len(samples) // WINDOW
+    for window in range(windows):  # each sample knows when it was heard
+        samples[window * WINDOW : (window + 1) * WINDOW] += window * 1e-6
+    gate = asyncio.Semaphore(0)
+    model = Counting([say("One. "), say("Two. ")], gate=gate)
+    due = set(np.cumsum(delays).tolist())
+    async with call(model, Settings(patience="fixed" if fixed else "quick")) as c:
+        for window in range(windows):
+            if window in due:
+                gate.release()
+            await c.live(AudioChunk(samples[window * WINDOW : (window + 1) * WINDOW], INPUT_RATE))
+    assert model.most <= 1
+    check_told(c.line.sent)
+    heard = np.concatenate(
+        [turn.utterance.samples for turn in c.record.saved] or [np.zeros(0, np.float32)]
+    )
+    assert len(np.unique(heard[::WINDOW])) == len(heard[::WINDOW])  # no window is in two turns
+
+
+def check_told(sent: list[ServerEvent]) -> None:
+    """What holds of every session: who is told of a reply is told of its end, and nothing after it."""
+    playing: str | None = None
+    finished: set[str] = set()
+    for event in sent:
+        match event:
+            case ReplyStarted(turn_id):
+                assert playing is None
+                assert turn_id not in finished
+                playing = turn_id
+            case ReplyDelta(turn_id):
+                assert turn_id == playing
+            case ReplyDone(turn_id):
+                assert turn_id == playing
+                finished.add(turn_id)
+                playing = None
