@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from browser.rig import Page, chromium, find_chromium, open_page
 from conftest import SHARED, serving
 from duologue.audio import AudioChunk, read_audio
 from duologue.config import load_config
+from duologue.endpoint import SmartTurn
 from duologue.model import SpeechModel
-from duologue.server import Uvicorn
+from duologue.server import Uvicorn, running
 from duologue.vad import Silero
 
 ServePage = Callable[..., Uvicorn]
@@ -40,9 +42,19 @@ def silero() -> Silero:
     return Silero()
 
 
+@pytest.fixture(scope="session")
+def smart_turn() -> Iterator[SmartTurn]:
+    smart_turn = SmartTurn()
+    yield smart_turn
+    smart_turn.close()
+
+
 @pytest.fixture
-def serve_page(silero: Silero) -> Iterator[ServePage]:
+def serve_page(
+    silero: Silero, smart_turn: SmartTurn, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ServePage]:
     """Call it to start a server with its page: `serve_page(model, sessions=1)`."""
+    monkeypatch.setattr("conftest.running", partial(running, endpoint=smart_turn))
     with ExitStack() as servers:
 
         def start(model: SpeechModel | None = None, **flags: object) -> Uvicorn:

@@ -1,7 +1,15 @@
 // Runs in the page before anything of it: a microphone that tests speak into, and taps on what goes in and out.
 // Times are milliseconds since 1970, on the main thread and on the audio threads.
 (() => {
-  const rig = (window.rig = { log: [], tracks: { mic: [], speaker: [] }, contexts: [], live: [], words: null });
+  // `echo`: decibels from the loudspeaker to the microphone, to be set before Start; null: all of it is cancelled.
+  const rig = (window.rig = {
+    log: [],
+    tracks: { mic: [], speaker: [] },
+    contexts: [],
+    live: [],
+    words: null,
+    echo: null,
+  });
   const now = () => performance.timeOrigin + performance.now();
   const note = (entry) => rig.log.push({ at: now(), ...entry });
 
@@ -50,6 +58,7 @@
       if (!taps.has(this.context)) {
         taps.set(this.context, tap(this.context, "speaker"));
         rig.contexts.push(this.context);
+        if (rig.echo !== null) room(this.context, taps.get(this.context));
       }
       connect.call(this, taps.get(this.context));
     }
@@ -67,6 +76,22 @@
     return { context, input };
   }
 
+  /** What a loudspeaker plays comes back into the microphone, spread over 100 ms. */
+  async function room(context, speaker) {
+    const out = context.createMediaStreamDestination();
+    connect.call(speaker, out);
+    microphone ??= await open();
+    const { context: own, input } = microphone;
+    const buffer = own.createBuffer(1, own.sampleRate / 10, own.sampleRate);
+    const walls = buffer.getChannelData(0);
+    for (let i = 0; i < walls.length; i++) walls[i] = (Math.random() - 0.5) * 10 ** ((-3 * i) / walls.length);
+    const energy = walls.reduce((sum, tap) => sum + tap * tap, 0);
+    for (let i = 0; i < walls.length; i++) walls[i] *= 10 ** (rig.echo / 20) / Math.sqrt(energy);
+    const convolver = new ConvolverNode(own, { buffer, disableNormalization: true });
+    connect.call(own.createMediaStreamSource(out.stream), convolver);
+    connect.call(convolver, input);
+  }
+
   rig.fake = () => {
     navigator.mediaDevices.getUserMedia = async () => {
       note({ asked: true });
@@ -74,7 +99,11 @@
       microphone ??= await open();
       const out = microphone.context.createMediaStreamDestination();
       connect.call(microphone.input, out);
-      rig.live.push(...out.stream.getTracks());
+      for (const track of out.stream.getTracks()) {
+        const settings = track.getSettings();
+        track.getSettings = () => ({ ...settings, echoCancellation: rig.echo === null });
+        rig.live.push(track);
+      }
       return out.stream;
     };
   };

@@ -84,6 +84,11 @@ class Track:
         found = self._indices(np.abs(self.samples) > level, start, end)
         return [self.when(int(index)) for index in (found[0], found[-1])] if len(found) else []
 
+    def between(self, start: float, end: float) -> Samples:
+        """What went through in this time."""
+        times = self._indices(np.ones(len(self.samples), np.bool_), start, end)
+        return self.samples[times[0] : times[-1] + 1] if len(times) else self.samples[:0]
+
     def holes(self, start: float, end: float) -> list[float]:
         """Seconds of each stretch of exact zeros between sounds, in this time."""
         sounds = self._indices(self.samples != 0, start, end)

@@ -1,0 +1,335 @@
+"""Taking turns in a real browser, with real speech: pauses, interruptions, echo, patience."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.async_api import expect
+
+from browser.conftest import Open, ServePage
+from browser.rig import Page
+from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, Samples, concatenate
+from duologue.endpoint import SmartTurn
+from duologue.model import Prompt, ReplyChunk
+from duologue.testing import ScriptedModel, say
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+Questions = list[AudioChunk]
+
+_LONG = [say(word) for word in ("One", " two", " three", " four", " five", " six")]
+
+
+def _room(seconds: float) -> AudioChunk:
+    noise = np.random.default_rng(1).normal(0, 3e-4, round(seconds * INPUT_RATE))
+    return AudioChunk(noise.astype(np.float32), INPUT_RATE)
+
+
+def _halves(smart_turn: SmartTurn, question: AudioChunk) -> tuple[AudioChunk, AudioChunk]:
+    """A question in two, at a place where it sounds least finished."""
+    question = question.at(INPUT_RATE)
+
+    def finished(place: float) -> float:
+        so_far = [question.between(0, place).samples, _room(0.1).samples]
+        return smart_turn.probability(np.concatenate(so_far))
+
+    place = min(np.arange(0.5, 0.9, 0.05) * question.duration, key=finished)
+    return question.between(0, place), question.between(place, question.duration)
+
+
+def _short(question: AudioChunk) -> AudioChunk:
+    """An eighth of a second of it, from its loudest part: a sound as short as a cough."""
+    samples = question.at(INPUT_RATE).samples
+    loudest = int(np.argmax(np.convolve(samples**2, np.ones(2048), "valid")))
+    return AudioChunk(samples[loudest : loudest + 2048], INPUT_RATE)
+
+
+class _Slow(ScriptedModel):
+    """Needs a second to its first word."""
+
+    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyChunk, None]:
+        self.prompts.append(prompt)
+        try:
+            await asyncio.sleep(1)
+        except asyncio.CancelledError:
+            self.abandoned += 1
+            raise
+        for chunk in self._chunks:
+            yield chunk
+
+
+async def _sent(page: Page, way: str, kind: str) -> list[dict[str, Any]]:
+    """The events of one type that went `in` or `out`."""
+    events = [entry[way] for entry in await page.log() if way in entry]
+    return [event for event in events if event["type"] == kind]
+
+
+def _levels(samples: Samples, rate: int) -> Samples:
+    """Of each hundredth of a second."""
+    size = rate // 100
+    whole = samples[: len(samples) // size * size].reshape(-1, size)
+    return np.asarray(np.sqrt(np.mean(whole**2, axis=1)), np.float32)
+
+
+# Pauses.
+
+
+async def test_a_sentence_with_a_pause_inside_is_one_turn(
+    serve_page: ServePage, open_tab: Open, questions: Questions, smart_turn: SmartTurn
+) -> None:
+    first, second = _halves(smart_turn, questions[2])
+    page = await open_tab(serve_page())
+    await page.start()
+    times = await page.talk(concatenate([first, _room(0.7), second], INPUT_RATE))
+    assert times.latency < 1.5
+    assert len(await _sent(page, "in", "input_audio_buffer.speech_started")) == 1
+    assert await _sent(page, "in", "conversation.item.deleted") == []
+    await expect(page.bubbles).to_have_count(2)
+
+
+async def test_who_goes_on_while_it_thinks_is_not_answered_before_the_end(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    model = _Slow([say("Fine", 0.5)])
+    page = await open_tab(serve_page(model))
+    await page.start()
+    await page.say(questions[0])
+    await page.reach("thinking")
+    await page.say(questions[1])
+    said = time.time()
+    await page.reach("listening")
+    started = await _sent(page, "in", "input_audio_buffer.speech_started")
+    assert len(started) == 2
+    assert started[0]["item_id"] == started[1]["item_id"]
+    assert len(await _sent(page, "in", "input_audio_buffer.committed")) == 1
+    assert model.abandoned >= 1
+    heard = (await page.track("speaker")).loud(said - 20, said + 20)
+    assert heard[0] > said
+    await expect(page.bubbles).to_have_count(2)
+    both = questions[0].duration + questions[1].duration
+    assert model.prompts[-1].utterance.duration > 0.8 * both
+
+
+async def test_who_goes_on_as_the_reply_begins_gets_one_turn_of_both_halves(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    model = ScriptedModel(_LONG[:2])
+    page = await open_tab(serve_page(model))
+    await page.start()
+    await page.say(questions[0])
+    await page.reach("speaking")
+    await page.say(questions[1])
+    await page.reach("speaking")
+    await page.reach("listening")
+    assert len(await _sent(page, "in", "conversation.item.deleted")) == 2
+    assert await _sent(page, "out", "conversation.item.truncate") == []
+    assert await _sent(page, "in", "error") == []
+    await expect(page.bubbles).to_have_count(2)
+    await expect(page.bubbles.nth(1)).to_contain_text("One two")
+    assert [len(prompt.turns) for prompt in model.prompts] == [0] * len(model.prompts)
+    both = questions[0].duration + questions[1].duration
+    assert model.prompts[-1].utterance.duration > 0.8 * both
+
+
+# Interruptions.
+
+
+async def test_a_short_sound_makes_the_reply_quieter_for_a_moment_and_nothing_is_lost(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page(ScriptedModel(_LONG[:4])))
+    await page.start()
+    await page.say(questions[0])
+    await page.reach("speaking")
+    await page.tab.wait_for_timeout(1200)
+    began = time.time()
+    await page.say(_short(questions[0]))
+    await page.tab.wait_for_selector(".voice[data-ducked][data-state=speaking]")
+    await page.tab.wait_for_selector(".voice:not([data-ducked])[data-state=speaking]")
+    restored = (await page.times("in", "duologue.reply.restored"))[0]
+    ducked = (await page.times("in", "duologue.reply.ducked"))[0]
+    assert ducked - began < 0.4
+    await page.reach("listening")
+    await expect(page.bubbles.nth(1)).to_contain_text(re.compile("One two three four$", re.M))
+    assert await _sent(page, "out", "conversation.item.truncate") == []
+
+    speaker = await page.track("speaker")
+    first, last = speaker.loud(began - 8, began + 8)
+    assert last - first == pytest.approx(4, abs=0.1)
+    full = 0.3 / np.sqrt(2)  # of a tone of `say`
+    down = speaker.between(ducked + 0.1, restored)
+    assert _levels(down, speaker.rate) == pytest.approx(full * 10 ** (-15 / 20), rel=0.1)
+    up = speaker.between(restored + 0.2, last - 0.1)
+    assert _levels(up, speaker.rate) == pytest.approx(full, rel=0.1)
+    # The ramps have no edge: a step between two samples would be a click.
+    steepest = 2 * np.pi * 220 / REPLY_RATE * 0.3
+    both = speaker.between(ducked - 0.2, restored + 0.3)
+    assert np.abs(np.diff(both)).max() < 1.1 * steepest
+
+
+async def test_a_reply_that_follows_a_ducked_one_begins_at_full_level(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page(ScriptedModel(_LONG)))
+    await page.start()
+    await page.say(questions[0])
+    await page.reach("speaking")
+    await page.tab.wait_for_timeout(1200)
+    await page.say(questions[1])
+    assert len(await _sent(page, "in", "duologue.reply.ducked")) == 1
+    await page.reach("speaking")
+    assert await page.root.get_attribute("data-ducked") is None
+    began = time.time()
+    await page.tab.wait_for_timeout(600)
+    speaker = await page.track("speaker")
+    levels = _levels(speaker.between(began + 0.1, began + 0.4), speaker.rate)
+    assert levels == pytest.approx(0.3 / np.sqrt(2), rel=0.1)
+    await page.stop()
+
+
+async def test_the_microphone_is_sent_in_smaller_pieces_during_a_reply(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page(ScriptedModel(_LONG[:2])))
+    await page.start()
+    await page.talk(questions[0])
+    await page.tab.wait_for_timeout(300)
+    log = await page.log()
+    sizes = [
+        (entry["at"], entry["out"]["audio"] * 3 // 4 // 2 / REPLY_RATE)
+        for entry in log
+        if entry.get("out", {}).get("type") == "input_audio_buffer.append"
+    ]
+    states = {entry["state"]: entry["at"] for entry in log if entry.get("state")}
+    speaking, listening = states["speaking"], states["listening"]
+    during = {round(size, 3) for at, size in sizes if speaking + 0.2 < at < listening}
+    after = {round(size, 3) for at, size in sizes if at > listening + 0.2}
+    assert (during, after) == ({0.02}, {0.04})
+
+
+@pytest.mark.parametrize("echo", [-10, -30])
+async def test_a_reply_that_comes_back_into_the_microphone_does_not_stop_itself(
+    serve_page: ServePage, open_tab: Open, questions: Questions, echo: int
+) -> None:
+    speech = concatenate([question.at(REPLY_RATE) for question in questions], REPLY_RATE)
+    model = ScriptedModel([ReplyChunk(speech, "All I was asked")])
+    page = await open_tab(serve_page(model), script=f"rig.echo = {echo};")
+    await page.start()
+    for question in questions[:2]:
+        times = await page.talk(question)
+        assert times.silent - times.audible == pytest.approx(speech.duration, abs=1)
+    assert len(await _sent(page, "in", "input_audio_buffer.speech_started")) == 2
+    flags = [event.get("echo") for event in await _sent(page, "out", "input_audio_buffer.append")]
+    assert flags.count(True) > 100
+
+    await page.say(questions[2])
+    await page.reach("speaking")
+    await page.tab.wait_for_timeout(2000)
+    begun = time.time()
+    await page.say(questions[0])
+    told = (await page.times("in", "input_audio_buffer.speech_started"))[3]
+    assert told - begun < 1.2  # its first loud word begins after 0.8 s
+    await page.stop()
+
+
+# What the page tells.
+
+
+async def test_the_page_tells_when_a_reply_was_first_heard_and_shows_how_long_that_took(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page())
+    await page.start()
+    times = await page.talk(questions[0])
+    (report,) = await _sent(page, "out", "duologue.playback.started")
+    (at,) = await page.times("out", "duologue.playback.started")
+    assert report["item_id"].startswith("item_a")
+    latency = await page.tab.evaluate("rig.contexts[0].outputLatency")
+    left = at - report["ago_ms"] / 1000
+    # The question's first samples of a reply are below what can be heard.
+    assert left < times.audible + latency + 0.03
+    await expect(page.bubbles.nth(1)).to_contain_text("s after your last word")
+    words = await page.bubbles.nth(1).inner_text()
+    told = re.search(r"([\d.]+) s after your last word · .*heard ([\d.]+) s", words)
+    assert told
+    assert float(told[1]) == pytest.approx(times.latency, abs=0.35)
+    assert float(told[2]) == pytest.approx(times.silent - times.audible, abs=1)
+
+
+# Patience.
+
+
+async def _eagerness(page: Page) -> str:
+    update = (await _sent(page, "out", "session.update"))[-1]
+    detection: dict[str, Any] = update["session"]["audio"]["input"]["turn_detection"]
+    return str(detection.get("eagerness") or detection["type"])
+
+
+async def test_the_patience_is_the_servers_until_the_user_chooses_and_is_remembered(
+    serve_page: ServePage, open_tab: Open
+) -> None:
+    page = await open_tab(serve_page(patience="quick"))
+    choice = page.root.get_by_label("Wait for me")
+    await expect(choice).to_have_value("quick")
+    await page.start()
+    assert await _eagerness(page) == "high"
+    await choice.select_option("patiently")
+    assert await _eagerness(page) == "low"
+    await page.tab.wait_for_timeout(200)
+    told = (await _sent(page, "in", "session.updated"))[-1]
+    assert told["session"]["audio"]["input"]["turn_detection"]["eagerness"] == "low"
+    await page.tab.reload()
+    await page.tab.wait_for_selector("section.voice .talk:enabled")
+    await expect(choice).to_have_value("patient")
+    await page.start()
+    assert await _eagerness(page) == "low"
+
+
+async def test_with_a_fixed_silence_there_is_nothing_to_choose(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page(patience="fixed"))
+    await expect(page.root.get_by_label("Wait for me")).to_be_hidden()
+    await page.start()
+    assert await _eagerness(page) == "server_vad"
+    times = await page.talk(questions[0])
+    assert 0.4 < times.latency < 0.8
+
+
+async def test_you_cut_me_off_stops_the_reply_and_makes_the_server_wait_longer(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page(ScriptedModel(_LONG)))
+    button = page.root.get_by_role("button", name="You cut me off")
+    status = page.root.get_by_role("status")
+    await expect(button).to_be_hidden()
+    await page.start()
+    await expect(button).to_be_hidden()
+    await page.say(questions[0])
+    await page.reach("speaking")
+    await page.tab.wait_for_timeout(1000)
+    pressed = time.time()
+    await button.click()
+    await page.reach("listening", 1)
+    await expect(status).to_have_text("Noted: I will wait longer for you.")
+    await expect(button).to_be_disabled()  # not twice for one turn
+    await page.tab.wait_for_timeout(300)
+    speaker = await page.track("speaker")
+    first, last = speaker.loud(pressed - 5, pressed + 5)
+    assert last - pressed < 0.2
+    (cut,) = await _sent(page, "out", "conversation.item.truncate")
+    assert cut["audio_end_ms"] / 1000 == pytest.approx(last - first, abs=0.05)
+    await expect(page.bubbles.nth(1)).to_contain_text("cut you off")
+    await expect(page.bubbles.nth(1)).to_contain_text("interrupted")
+    await expect(status).to_have_text("Listening. Just talk.", timeout=6000)
+    await page.say(questions[1])
+    await page.reach("speaking")
+    await expect(button).to_be_enabled()
+    assert len(await _sent(page, "out", "duologue.cut.marked")) == 1
+    assert await _sent(page, "in", "error") == []
+    await page.stop()
+    await expect(button).to_be_hidden()
