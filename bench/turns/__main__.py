@@ -30,6 +30,7 @@ from bench.turns.simulate import POLICIES, Policy
 from duologue.audio import INPUT_RATE, Samples
 
 FOLDER = Path(__file__).parents[3] / "shared/audio/turns"
+_DRAWS = 1000  # of the bootstrap
 _OURS = ("quick", "normal", "patient", "normal, no Smart Turn")
 
 
@@ -43,9 +44,9 @@ def of(judged: Sequence[Judged], kinds: Sequence[str]) -> list[Judged]:
 
 def policies(
     clips: Sequence[Clip], once: Sequence[Clip], ears: Ears
-) -> dict[float, dict[str, Figures]]:
-    """The table of policies; gives back the figures of all recordings, by model time and policy."""
-    shown: dict[float, dict[str, Figures]] = {}
+) -> dict[float, dict[str, list[Judged]]]:
+    """The table of policies; gives back what it was made of, by model time and policy."""
+    shown: dict[float, dict[str, list[Judged]]] = {}
     for model_time, some in ((0.3, once), (0.6, clips), (1.0, once)):
         times = len(some) // len(once)
         print(
@@ -56,9 +57,9 @@ def policies(
         print(f"{'':32}{'p50 (95 %)':>16}{'p95':>5}{'mean':>5}{'':8}{'% (95 %)':>20}{'/cmd':>7}")
         for name, policy in POLICIES.items():
             judged = run(policy, some, model_time, ears)
-            talk, commands = (Figures.of(of(judged, kinds)) for kinds in (CONVERSATIONAL, COMMANDS))
-            _row(name, talk, commands)
-            shown.setdefault(model_time, {})[name] = Figures.of(judged)
+            talk = Figures.of(of(judged, CONVERSATIONAL), _DRAWS)
+            _row(name, talk, Figures.of(of(judged, COMMANDS)))
+            shown.setdefault(model_time, {})[name] = judged
     return shown
 
 
@@ -71,12 +72,11 @@ def _row(name: str, figures: Figures, commands: Figures) -> None:
     )
 
 
-def by_kind(clips: Sequence[Clip], ears: Ears) -> None:
+def by_kind(judged: Sequence[Judged]) -> None:
     print("\nBy kind of recording, normal, 0.6 s")
-    judged = run(POLICIES["normal"], clips, 0.6, ears)
     heads = "".join(f"{f'{low:g}-{high:g} s':>13}" for low, high in BINS)
     print(f"{'':12}{'ends':>6}{'p50':>6}{'p95':>6}{'drops':>7}{'heard':>8}{heads}")
-    kinds = sorted({clip.kind for clip in clips})
+    kinds = sorted({one.clip.kind for one in judged})
     for kind in [*kinds, "half 1", "half 2"]:
         some = [one for one in judged if one.clip.kind in CONVERSATIONAL]
         if kind.startswith(
@@ -215,11 +215,15 @@ def main(arguments: Sequence[str] = ()) -> None:
             golden.write(once, ears, options.golden)
             return
         shown = policies(clips, once, ears)
-        by_kind(clips, ears)
+        by_kind(shown[0.6]["normal"])
         harder(once, ears, rng)
         interruptions(recordings, ears, rng)
         if options.plot:
-            plot.draw({seconds: shown[seconds] for seconds in (0.3, 0.6)}, options.plot, _OURS)
+            points = {
+                seconds: {name: Figures.of(judged) for name, judged in shown[seconds].items()}
+                for seconds in (0.3, 0.6)
+            }
+            plot.draw(points, options.plot, _OURS)
     finally:
         ears.close()
     print(f"\n{time.monotonic() - begun:.0f} s")

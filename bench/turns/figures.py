@@ -13,7 +13,6 @@ BINS = ((0.2, 0.3), (0.3, 0.5), (0.5, 0.8), (0.8, 1.2), (1.2, np.inf))
 
 _EARLY = 0.3  # seconds before the annotated end from which a reply counts as an answer to it
 _MISSED = 3.0
-_DRAWS = 1000  # of the bootstrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +67,8 @@ class Figures:
     drops: float
 
     @classmethod
-    def of(cls, judged: Sequence[Judged], seed: int = 0) -> "Figures":
-        """The figures, with intervals by drawing recordings, all their seeds together."""
+    def of(cls, judged: Sequence[Judged], draws: int = 0) -> "Figures":
+        """The figures; with intervals by so many draws of recordings, all their seeds together."""
         groups: dict[str, list[Judged]] = {}
         for one in judged:
             groups.setdefault(one.clip.name, []).append(one)
@@ -81,11 +80,11 @@ class Figures:
             missed=sum(one.missed for one in judged),
             pauses=len(heard),
             p50=_percentile(delays, 50),
-            p50_interval=_interval(clips, lambda drawn: _percentile(_delays(drawn), 50), seed),
+            p50_interval=_interval(clips, lambda drawn: _percentile(_delays(drawn), 50), draws),
             p95=_percentile(delays, 95),
             mean=float(np.mean(delays)) if delays else float("nan"),
             heard=_share(heard),
-            heard_interval=_interval(clips, lambda drawn: _share(_pauses(drawn)), seed),
+            heard_interval=_interval(clips, lambda drawn: _share(_pauses(drawn)), draws),
             by_pause=tuple(_bin(heard, low, high) for low, high in BINS),
             drops=float(np.mean([one.drops for one in judged])) if judged else float("nan"),
         )
@@ -113,13 +112,11 @@ def _bin(heard: Sequence[tuple[float, bool]], low: float, high: float) -> tuple[
 
 
 def _interval(
-    clips: Sequence[list[Judged]], figure: Callable[[list[Judged]], float], seed: int
+    clips: Sequence[list[Judged]], figure: Callable[[list[Judged]], float], draws: int
 ) -> tuple[float, float]:
-    if not clips:
-        return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     drawn = []
-    for _ in range(_DRAWS):
+    for _ in range(draws if clips else 0):
         picked = rng.integers(0, len(clips), len(clips))
         drawn.append(figure([one for index in picked for one in clips[index]]))
     known = [value for value in drawn if not np.isnan(value)]

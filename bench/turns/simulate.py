@@ -19,16 +19,26 @@ class Policy(Protocol):
         ...
 
 
+class _Eager(Patience):
+    """Starts the reply as soon as anybody does, whatever is thrown away: the fairest to a fixed wait."""
+
+    def start(self, settings: Settings, probability: float | None) -> float:
+        return 0.224
+
+
 class Duologue:
     """The product's own policy, with these settings."""
 
-    def __init__(self, settings: Settings, *, smart_turn: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, *, smart_turn: bool = True, patience: type[Patience] = Patience
+    ) -> None:
         self._settings = settings
         self._smart_turn = smart_turn and settings.patience != "fixed"
+        self._patience = patience
 
     def __call__(self, clip: Clip, model_time: float, ears: Ears) -> Outcome:
         """See `Policy`."""
-        patience = Patience()
+        patience = self._patience()
         patience.learn(model_time)
         track = iter(ears.track(clip.samples))
         detector = TurnDetector(lambda _: next(track), self._settings, patience)
@@ -101,7 +111,9 @@ POLICIES: dict[str, Policy] = {
     "patient": Duologue(Settings(patience="patient")),
     "normal, no Smart Turn": Duologue(Settings(), smart_turn=False),
     **{
-        f"fixed {silence} s, started early": Duologue(Settings(patience="fixed", silence=silence))
+        f"fixed {silence} s, started early": Duologue(
+            Settings(patience="fixed", silence=silence), patience=_Eager
+        )
         for silence in (0.5, 0.8, 1.0)
     },
     "fixed 0.5 s (OpenAI's default)": SilenceRule(lambda silence, _: silence >= 0.5),
