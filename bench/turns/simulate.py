@@ -22,7 +22,7 @@ class Policy(Protocol):
 class _Eager(Patience):
     """Starts the reply as soon as anybody does, whatever is thrown away: the fairest to a fixed wait."""
 
-    def start(self, settings: Settings, probability: float | None) -> float:
+    def start(self, settings: Settings, probability: float | None) -> float:  # noqa: ARG002
         return 0.224
 
 
