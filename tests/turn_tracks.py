@@ -13,6 +13,10 @@ from duologue.turn import WINDOW, TurnDetector
 
 SECONDS = WINDOW / INPUT_RATE
 
+LEVEL = 0.8
+"""Decibels of a step in which tracks keep levels. No whole number of steps is the 18 dB at which the
+detector's gate decides: windows that lie on it would go by the rounding of one machine."""
+
 ANSWER = 0.064
 """Seconds that Smart Turn takes here; up to 0.16 changes nothing, says the study."""
 
@@ -78,7 +82,7 @@ class Track(TypedDict):
     Attributes:
         name: of the recording.
         speech: what Silero said of each window, in hundredths.
-        level: of each window, in decibels of full scale.
+        level: of each window, in steps of `LEVEL` below full scale.
         finished: what Smart Turn said of the pause that was known at a window.
         events: what the product did, by its patience.
     """
@@ -101,7 +105,7 @@ def replay(track: Track, settings: Settings, model_time: float = 0.6) -> list[st
         now = number * SECONDS
         while answers and answers[0][0] <= now:
             call._detector.answer(*answers.pop(0)[1:])
-        window = np.full(WINDOW, 10 ** (level / 20), np.float32)
+        window = np.full(WINDOW, 10 ** (LEVEL * level / 20), np.float32)
         for event in call._detector.push(AudioChunk(window, INPUT_RATE)):
             finished = track["finished"].get(str(number))
             if isinstance(event, SpeechPaused) and finished is not None:

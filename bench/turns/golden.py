@@ -11,7 +11,7 @@ from bench.turns.recordings import Clip, Ears, windows
 from duologue.audio import INPUT_RATE, AudioChunk
 from duologue.events import PatienceSetting, Settings, SpeechPaused
 from duologue.turn import TurnDetector
-from turn_tracks import SECONDS, Call, Track, replay
+from turn_tracks import LEVEL, SECONDS, Call, Track, replay
 
 _COUNT = 40
 _AFTER = round(
@@ -34,7 +34,7 @@ def _track(clip: Clip, ears: Ears) -> Track:
     track = Track(
         name=clip.name,
         speech=[round(100 * p) for p in ears.track(clip.samples)[:-_AFTER]],
-        level=[round(20 * np.log10(max(level, 1e-5))) for level in levels],
+        level=[round(20 * np.log10(max(level, 1e-5)) / LEVEL) for level in levels],
         finished={},
         events={},
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from duologue.audio import INPUT_RATE, Samples, read_audio
 from duologue.endpoint import SmartTurn
+from duologue.errors import DuologueError
 from duologue.turn import WINDOW
 from duologue.vad import Silero
 from duologue.weights import cache_folder
@@ -56,8 +58,11 @@ def load(folder: Path) -> list[Clip]:
             fields = json.loads(line)
             holds = tuple((float(a), float(b)) for a, b in fields["holds"] if b > a)
             samples = read_audio(folder / fields["audio"]).at(INPUT_RATE).samples
-            clips.append(Clip(fields["id"], fields["cls"], samples, fields["end"], holds))
-        except (KeyError, TypeError, ValueError) as error:
+            end = None if fields["end"] is None else float(fields["end"])
+            if not all(map(math.isfinite, (end or 0.0, *sum(holds, ())))):
+                raise ValueError("a time that is not finite")
+            clips.append(Clip(fields["id"], fields["cls"], samples, end, holds))
+        except (DuologueError, KeyError, TypeError, ValueError) as error:
             raise SystemExit(f"{index}, line {number}: {type(error).__name__}: {error}") from error
     return clips
 

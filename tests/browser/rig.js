@@ -56,9 +56,11 @@
   AudioNode.prototype.connect = function (to, ...more) {
     if (to instanceof AudioDestinationNode && this.context !== microphone?.context) {
       if (!taps.has(this.context)) {
-        taps.set(this.context, tap(this.context, "speaker"));
+        const played = this.context.createGain();
+        connect.call(played, tap(this.context, "speaker"));
+        taps.set(this.context, played);
         rig.contexts.push(this.context);
-        if (rig.echo !== null) room(this.context, taps.get(this.context));
+        if (rig.echo !== null) room(this.context, played);
       }
       connect.call(this, taps.get(this.context));
     }
@@ -77,9 +79,9 @@
   }
 
   /** What a loudspeaker plays comes back into the microphone, spread over 100 ms. */
-  async function room(context, speaker) {
+  async function room(context, played) {
     const out = context.createMediaStreamDestination();
-    connect.call(speaker, out);
+    connect.call(played, out);
     microphone ??= await open();
     const { context: own, input } = microphone;
     const buffer = own.createBuffer(1, own.sampleRate / 10, own.sampleRate);

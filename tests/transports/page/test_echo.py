@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from conftest import SHARED
 from duologue.audio import REPLY_RATE, AudioChunk, Downsampler, Samples, read_audio
@@ -183,6 +184,14 @@ def test_echo_that_ducks_a_reply_again_and_again_is_learned_at_once(gate: Gate) 
     assert all(call.pass_(0.4, -20, -30))
 
 
+def test_the_quiet_beginning_of_the_first_reply_teaches_nothing(gate: Gate) -> None:
+    call = Levels(gate, cancelled=True)
+    call.begin()
+    call.pass_(0.2, -55, -45)
+    call.pass_(0.8, -20, -70)
+    assert not any(call.pass_(0.2, -20, -30))
+
+
 def test_a_cough_teaches_nothing(gate: Gate) -> None:
     call = Levels(gate)
     call.learn(-40)
@@ -229,7 +238,7 @@ def test_a_volume_turned_down_is_learned_in_ten_seconds(gate: Gate) -> None:
 # In a loop: what is played comes back through the room, ducks the reply, and so on.
 
 
-def _decibels(samples: Samples) -> float:
+def _decibels(samples: NDArray[np.floating[Any]]) -> float:
     return 10 * math.log10(float(np.mean(np.square(samples))) + 1e-12)
 
 
@@ -295,11 +304,13 @@ class Room:
                 heard.setdefault(type(event), []).append(self._time - begun)
         return heard
 
-    def _chunks(self, samples: Samples) -> Iterator[Any]:
+    def _chunks(self, samples: NDArray[np.floating[Any]]) -> Iterator[NDArray[np.floating[Any]]]:
         for start in range(0, len(samples) - self._size + 1, self._size):
             yield samples[start : start + self._size]
 
-    def _listen(self, played: Any, voice: Any) -> list[DetectorEvent]:
+    def _listen(
+        self, played: NDArray[np.floating[Any]], voice: NDArray[np.floating[Any]]
+    ) -> list[DetectorEvent]:
         echo = np.convolve(played, self._walls)
         echo[: len(self._tail)] += self._tail
         self._tail = echo[self._size :].copy()

@@ -17,6 +17,7 @@ from duologue.transports.page.voice import Voice
 # The chat takes the height that the panel leaves, so that Start and failures are always in sight.
 # A list that begins at its bottom stays there by itself, or where its reader has scrolled to; Gradio's
 # own scrolling pulls the reader down 300 ms after each update, and captions update more often.
+# Gradio shows all words at an opacity of 0.8; the small ones are 4.5:1 with it on both themes.
 _STYLE = """
 footer, .duologue-chat .icon-button-wrapper { display: none !important; }
 .gradio-container { width: 100% !important; max-width: 60rem !important; margin: 0 auto !important; }
@@ -32,6 +33,8 @@ footer, .duologue-chat .icon-button-wrapper { display: none !important; }
 .duologue-chat .placeholder-content { padding: 1rem; text-align: center; }
 .duologue-chat audio { display: block; width: 17rem; max-width: 100%; height: 40px; margin: 0; }
 .duologue-chat p { margin: 0 0 0.4rem; }
+.duologue-chat small { color: #3f3f46; }
+.dark .duologue-chat small { color: #d4d4d8; }
 .dark .duologue-chat audio { color-scheme: dark; }
 .block:has(.voice) { flex: none !important; }
 .html-container:has(.voice) { padding: 0 !important; }
@@ -83,6 +86,7 @@ def build(
         voice = Voice(
             stream_every=stream_every,
             barge_in=settings.interrupt_response,
+            patience=settings.patience,
             idle_timeout=idle_timeout,
             time_limit=settings.time_limit,
         )
@@ -141,8 +145,10 @@ def _reply(turn: Turn) -> str:
         parts[0] = parts[0] or _small("The reply")
         # The length makes it another address after a truncation, so that no cache answers.
         parts.append(_player(turn.id, f"mp3?v={samples}", "The reply"))
-    if turn.status != "completed":
-        parts.append(_small("interrupted" if turn.status == "interrupted" else "failed"))
+    outcome = "" if turn.status == "completed" else turn.status
+    told = " · ".join(filter(None, (outcome, turn.receipt.summary())))
+    if told:
+        parts.append(_small(_as_text(told)))
     return "\n\n".join(part for part in parts if part)
 
 

@@ -14,6 +14,8 @@ from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from duologue.events import PatienceSetting
+
 _STATIC = Path(__file__).parent / "static"
 _PATH = "/voice/"
 
@@ -33,7 +35,8 @@ with patch.object(component_meta, "create_or_modify_pyi"):
         r"""Talk with a Duologue server from any Gradio app: a button, a level meter, a status line.
 
         It captures the microphone, plays the replies and stops them when the user speaks. Its root
-        element carries `data-state`: idle, connecting, listening, hearing, thinking or speaking.
+        element carries `data-state`: idle, connecting, listening, hearing, thinking or speaking; and
+        `data-ducked` while a reply is played quietly because the user may be interrupting.
 
         Two events. `turn`: the conversation has changed; `event.conversation` is its name on the
         server, `event.user` and `event.reply` the last words that are known of either side. `failure`:
@@ -59,10 +62,12 @@ with patch.object(component_meta, "create_or_modify_pyi"):
         Args:
             label: of the panel, for screen readers; also keeps two panels in one page apart.
             url: of the line. The component's scripts are taken from the same server.
-            stream_every: seconds of microphone that are sent at once.
+            stream_every: seconds of microphone that are sent at once, outside of replies.
             pre_roll: seconds of a reply that must be there before it is played. 0.08: one chunk of most
                 speech models, so that it costs nothing; the server sends faster than it is played.
             barge_in: speaking during a reply stops it; the user can switch that.
+            patience: with the user's pauses: quick, normal or patient, which the user can switch and the
+                browser remembers; fixed: as the server has it, and nothing to switch.
             idle_timeout: seconds without a word after which the microphone is released.
             time_limit: seconds after which the server ends an utterance; the user is then told so.
         """
@@ -80,6 +85,7 @@ with patch.object(component_meta, "create_or_modify_pyi"):
             stream_every: float = 0.04,
             pre_roll: float = 0.08,
             barge_in: bool = True,
+            patience: PatienceSetting = "normal",
             idle_timeout: float = 60.0,
             time_limit: float = 30.0,
         ) -> None:
@@ -89,6 +95,7 @@ with patch.object(component_meta, "create_or_modify_pyi"):
                 "streamEvery": stream_every,
                 "preRoll": pre_roll,
                 "bargeIn": barge_in,
+                "patience": patience,
                 "idleTimeout": idle_timeout,
                 "timeLimit": time_limit,
             }

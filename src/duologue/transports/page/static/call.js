@@ -1,16 +1,23 @@
 // One call: from Start to Stop, with its microphone, its loudspeaker and its line.
 
+import { EchoGate } from "./echo.js";
 import { fromBase64, Line } from "./line.js";
-import { addWorklets, Microphone, openContext, Speaker } from "./sound.js";
+import { addWorklets, Microphone, openContext, Speaker, WIRE_RATE } from "./sound.js";
 import { explain, explainCut, explainIdle, FATAL } from "./words.js";
+
+const ALERT = 0.02; // seconds of microphone sent at once during a reply: 29 ms earlier to stop than with 0.04 (p50)
 
 /**
  * @typedef {object} Conf
  * @property {string} url of the line
- * @property {number} streamEvery seconds of microphone sent at once
+ * @property {number} streamEvery seconds of microphone sent at once, or fewer
  * @property {number} preRoll seconds of a reply that must be there before it is played
  * @property {number} idleTimeout seconds without a word after which the call ends
  * @property {number} timeLimit seconds that one utterance may last
+ *
+ * @typedef {object} Wishes the user's own
+ * @property {boolean} bargeIn speech stops a reply
+ * @property {"quick" | "normal" | "patient" | "fixed"} patience with pauses
  *
  * @typedef {object} Listener
  * @property {(state: string) => void} state idle, connecting, listening, hearing, thinking or speaking
@@ -18,40 +25,45 @@ import { explain, explainCut, explainIdle, FATAL } from "./words.js";
  * @property {(level: number) => void} level of the microphone, 0..1
  * @property {(words: {user?: string, reply?: string}) => void} turn the conversation has changed
  * @property {(words: {reply: string}) => void} caption a reply goes on: all its words so far
+ * @property {(ducked: boolean) => void} ducked the reply is played quietly, or no longer
+ * @property {(possible: boolean) => void} cuttable the newest turn may be marked as cut off, or no longer
  * @property {(underruns: number) => void} played a reply was heard to its end
  */
 
 export class Call {
   #conf;
   #on;
-  #bargeIn;
+  #wishes;
   #over = false;
   #state = "idle";
   #context = null;
   #microphone = null;
   #speaker = null;
   #line = null;
+  #gate = null;
   #open = false; // the server has said hello
   #response = null; // whose sound is welcome
   #caption = ""; // its words so far
-  #spokeAt = 0; // where in the session's audio the utterance began, milliseconds
+  #utterance = null; // the item of the newest
+  #spokeAt = 0; // where in the session's audio it began, milliseconds
+  #cuttable = null; // the item of an utterance that may be marked as cut off
 
   /**
    * @param {Conf} conf
    * @param {string} conversation its name
-   * @param {boolean} bargeIn whether speech stops a reply
+   * @param {Wishes} wishes
    * @param {Listener} on
    */
-  constructor(conf, conversation, bargeIn, on) {
+  constructor(conf, conversation, wishes, on) {
     this.#conf = conf;
     this.#on = on;
-    this.#bargeIn = bargeIn;
+    this.#wishes = wishes;
     this.conversation = conversation;
   }
 
   /** Whether the microphone is ignored now. */
   get deaf() {
-    return !this.#bargeIn && (this.#state === "thinking" || this.#state === "speaking");
+    return !this.#wishes.bargeIn && this.#answering;
   }
 
   /** Begin. Call it in a click. */
@@ -64,11 +76,29 @@ export class Call {
     }
   }
 
-  /** Whether speech stops a reply, from now on. */
-  set bargeIn(on) {
-    this.#bargeIn = on;
-    if (this.#open) this.#line.update({ bargeIn: on, idleTimeout: this.#conf.idleTimeout });
+  get #answering() {
+    return this.#state === "thinking" || this.#state === "speaking";
+  }
+
+  /**
+   * What the user wishes from now on.
+   * @param {Wishes} wishes
+   */
+  set wishes(wishes) {
+    this.#wishes = wishes;
+    if (this.#open) this.#line.update({ ...wishes, idleTimeout: this.#conf.idleTimeout });
     if (!this.#over) this.#on.state(this.#state);
+  }
+
+  /** The user was cut off: say so, and let the user go on. */
+  async markCut() {
+    this.#line.markCut();
+    this.#offerCut(null);
+    if (!this.#answering) return;
+    this.#line.cancel();
+    this.#response = null;
+    this.#become("listening");
+    await this.#stopReply();
   }
 
   /** End at once: be silent, let go of the microphone, keep of the reply what was heard. */
@@ -110,11 +140,20 @@ export class Call {
     const microphone = await Microphone.open();
     if (this.#over) return microphone.release();
     this.#microphone = microphone;
+    this.#gate = new EchoGate(microphone.cancelsEcho);
     this.#speaker = new Speaker(this.#context, this.#conf.preRoll, {
-      started: () => this.#become("speaking"),
+      started: (at) => {
+        this.#gate.begin(at);
+        this.#microphone.pace = Math.min(ALERT, this.#conf.streamEvery);
+        this.#become("speaking");
+      },
+      audible: (item, ago) => this.#line.reportStart(item, Math.round(ago * 1000)),
+      level: (level, at) => this.#gate.play(level, at),
       ended: (underruns) => {
+        this.#relax();
         this.#on.played(underruns);
         this.#become("listening");
+        this.#on.turn({}); // with how much of the reply was heard
       },
     });
     this.#line = new Line(this.#conf.url, this.conversation, {
@@ -122,17 +161,18 @@ export class Call {
       lost: () => this.#fail(this.#open ? "lost" : "unreachable"),
     });
     await microphone.listen(this.#context, this.#conf.streamEvery, {
-      chunk: (pcm, level) => this.#send(pcm, level),
+      chunk: (pcm, level, at) => this.#send(pcm, level, at),
       lost: () => this.#fail("unplugged"),
     });
     // Stopped during this last wait: the context of its own may have come after the release.
     if (this.#over) microphone.release();
   }
 
-  #send(pcm, level) {
+  #send(pcm, level, at) {
     if (this.#over) return;
     this.#on.level(this.deaf ? 0 : level);
-    if (this.#open && !this.deaf) this.#line.append(pcm);
+    if (!this.#open || this.deaf) return;
+    this.#line.append(pcm, this.#gate.isEcho(level, pcm.length / WIRE_RATE, at, this.#speaker.latency));
   }
 
   #become(state) {
@@ -147,8 +187,26 @@ export class Call {
     this.stop();
   }
 
+  #offerCut(item) {
+    this.#cuttable = item;
+    this.#on.cuttable(item !== null);
+  }
+
+  /** No reply is played any more. */
+  #relax() {
+    this.#gate?.end();
+    if (this.#microphone) this.#microphone.pace = this.#conf.streamEvery;
+  }
+
+  /** Be silent, and keep of the reply what was heard. */
+  async #stopReply() {
+    const { item, played } = await this.#silence();
+    if (item && !this.#over) this.#line.truncate(item, played);
+  }
+
   /** Clear the loudspeaker, if there is anything in it. */
   async #silence() {
+    this.#relax();
     if (!this.#speaker?.item) return { item: null, played: 0 };
     return this.#speaker.clear();
   }
@@ -160,18 +218,21 @@ export class Call {
   #handlers = {
     "session.created": () => {
       this.#open = true;
-      this.bargeIn = this.#bargeIn;
+      this.wishes = this.#wishes;
       this.#become("listening");
     },
-    "input_audio_buffer.speech_started": ({ audio_start_ms }) => this.#onSpeech(audio_start_ms),
+    "input_audio_buffer.speech_started": ({ item_id, audio_start_ms }) => this.#onSpeech(item_id, audio_start_ms),
     "input_audio_buffer.speech_stopped": ({ audio_end_ms }) => {
       const { timeLimit } = this.#conf;
       // A millisecond for rounding.
       if (audio_end_ms - this.#spokeAt >= timeLimit * 1000 - 1) {
         this.#on.failure("time_limit", explainCut(timeLimit));
       }
+      this.#offerCut(null);
       this.#become("thinking");
     },
+    // Not before: until then the user may just go on, and no harm is done.
+    "input_audio_buffer.committed": ({ item_id }) => this.#offerCut(item_id),
     "input_audio_buffer.timeout_triggered": () => {
       this.#on.failure("idle_timeout", explainIdle(this.#conf.idleTimeout));
       this.stop();
@@ -179,6 +240,7 @@ export class Call {
     "conversation.item.done": ({ item }) => {
       if (item.role === "user") this.#on.turn({});
     },
+    "conversation.item.deleted": ({ item_id }) => this.#onDeleted(item_id),
     "conversation.item.input_audio_transcription.completed": ({ transcript }) =>
       this.#on.turn({ user: transcript }),
     "response.created": ({ response }) => {
@@ -204,17 +266,38 @@ export class Call {
       if (silent && this.#state === "thinking") this.#become("listening");
     },
     "conversation.item.truncated": () => this.#on.turn({}),
+    "duologue.reply.ducked": ({ item_id }) => {
+      if (item_id !== this.#speaker.item) return;
+      this.#speaker.duck(item_id);
+      this.#gate.duck();
+      this.#on.ducked(true);
+    },
+    "duologue.reply.restored": ({ item_id }) => {
+      this.#speaker.restore(item_id);
+      this.#gate.restore();
+      this.#on.ducked(false);
+    },
     error: ({ error }) => {
       if (FATAL.includes(error.code)) this.#fail(error.code, error.message);
       else this.#on.failure(error.code, explain(error.code, error.message));
     },
   };
 
-  async #onSpeech(start) {
-    this.#spokeAt = start;
+  async #onSpeech(item, start) {
+    if (item !== this.#utterance) this.#spokeAt = start; // else the user goes on with it
+    this.#utterance = item;
     this.#response = null;
     this.#become("hearing");
-    const { item, played } = await this.#silence();
-    if (item && !this.#over) this.#line.truncate(item, played);
+    await this.#stopReply();
+  }
+
+  /** The user went on when the reply had only begun: its turn becomes part of the next one. */
+  #onDeleted(item) {
+    if (item === this.#speaker.item) {
+      this.#response = null;
+      this.#silence();
+    }
+    if (item === this.#cuttable) this.#offerCut(null);
+    this.#on.turn({ user: "", reply: "" });
   }
 }

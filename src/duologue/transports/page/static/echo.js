@@ -4,129 +4,127 @@
 // browser's own echo cancellation, for somebody speaking. So the level decides: what is no louder in the microphone
 // than the reply usually is there is its echo. How loud that is, is learned from the call itself.
 //
-// Until it is, a reply may be ducked, but not stopped: a reply that stops itself is worse than one that is a
-// moment late to stop. Being ducked is also the test: the echo gets quieter with the reply, and a person does not.
+// Until it is, a reply may be ducked but hardly stopped, because a reply that stops itself is worse than one that
+// stops late: what has ducked it counts as echo unless it is louder than any echo can be expected to be.
+// Headphones send nothing back; then a few moments of a reply are enough to know that, and nobody is hindered.
 
-const REACH = 0.4; // seconds from when a sound is rendered to when the room has done with it, output latency apart
+const REACH = 0.4; // seconds from when a sound is rendered until the room has done with it, output latency apart
 const DIP = 0.1; // seconds: shorter dips are inside a word, so of the microphone the loudest of this time counts
-const MARGIN = 4; // decibels above the loudest echo so far
-const ENOUGH = 2; // seconds of a reply from which the echo is known well enough
+const MARGIN = 4; // decibels above the loudest echo so far; of half of ENOUGH, twice that, and so on
+const ENOUGH = 2; // seconds of replies from which the echo is known
+const RAW = 0; // decibels from what is played to its echo, at most: nobody talks with what sends back more than it gets
+const CANCELLED = -15; // the same behind the browser's echo cancellation, which takes 20 and more
 const MEMORY = 10; // seconds of replies that it is known from: volumes change, and echo cancellation learns
-const LOUD = 10; // decibels: quieter parts of replies tell more of the room's noise than of their echo
-const DOUBT = 0.3; // seconds until the server has told that it suspects speech
-const FOLLOWED = 6; // decibels that the microphone goes down if it hears a reply that goes down by 15
-const SETTLED = 0.15; // seconds that this takes, output latency apart
-const ODD = 3; // times that what was ducked was echo after all, until what was known of it is given up
+const LOUD = 10; // decibels: parts of replies that are so much quieter tell of the room's noise, not of their echo
+const DOUBT = 0.5; // seconds until a slow line has told that the server suspects speech
+const STUBBORN = 3; // duckings of one reply for nothing: its echo must have become louder
 
 /** Decides for every chunk of the microphone whether it is echo. All times are seconds of one clock, all levels 0..1. */
 export class EchoGate {
-  #played = []; // {at, level, source}: of the newest REACH, in decibels, with and without the gain
-  #heard = []; // {at, level, ratio}: of the newest DOUBT; ratio to the source
+  #expected; // decibels
+  #played = []; // {at, level}: of the newest REACH, in decibels
   #loudest = -Infinity; // of all that was played
-  #playing = false; // what the microphone hears now may tell of the echo
-  #pending = []; // {at, seconds, ratio}: may still turn out to be somebody speaking
-  #known = []; // {seconds, ratio}: of echo
-  #duckedAt = null;
-  #ratioBefore = 0; // of the microphone to the source, before it was ducked
-  #person = false; // who spoke when it was ducked did not get quieter
-  #odd = 0;
+  #heard = []; // {at, level}: of the newest DIP
+  #playing = false;
+  #since = 0; // when the reply that is played began, or was at full level again
+  #ducked = false;
+  #denied = 0; // duckings of this reply for nothing
+  #pending = []; // {at, played, ratio, seconds}: may still turn out to be somebody speaking
+  // {played, ratio, seconds}: of echo; decibels played, and from there to the microphone; 0 seconds: it may be more.
+  #known = [];
 
-  /** A reply begins. */
-  begin() {
+  /** @param {boolean} cancelled the browser cancels echo */
+  constructor(cancelled) {
+    this.#expected = cancelled ? CANCELLED : RAW;
+  }
+
+  /** A reply begins to be rendered. */
+  begin(at) {
     this.#playing = true;
+    this.#since = at;
+    this.#denied = 0;
   }
 
   /**
-   * Some of it was played.
-   * @param {number} level with the gain in it
-   * @param {number} gain
-   * @param {number} at when it was rendered
-   */
-  play(level, gain, at) {
-    const played = { at, level: decibels(level), source: decibels(level / gain) };
-    this.#played.push(played);
-    this.#loudest = Math.max(this.#loudest, played.source);
-  }
-
-  /**
-   * A chunk of the microphone.
+   * Something of it was rendered, the gain included.
    * @param {number} level
-   * @param {number} seconds it lasts
-   * @param {number} at when it was complete
-   * @param {number} latency seconds from rendering to the loudspeaker, as far as the browser knows
-   * @returns {boolean} whether it is no louder than the echo of what is played
+   * @param {number} at
    */
-  isEcho(level, seconds, at, latency) {
-    while (this.#played.length && this.#played[0].at < at - seconds - REACH - latency) this.#played.shift();
-    const played = loudest(this.#played, "level");
-    const source = loudest(this.#played, "source");
-    const heard = decibels(level);
-    while (this.#heard.length && this.#heard[0].at <= at - DOUBT) this.#heard.shift();
-    if (played === -Infinity) {
-      this.#heard.push({ at, level: heard, ratio: -Infinity });
-      return false;
-    }
-    this.#heard.push({ at, level: heard, ratio: heard - source });
-    if (this.#playing && played >= this.#loudest - LOUD) this.#pending.push({ at, seconds, ratio: heard - played });
-    this.#learn(this.#pending.filter((chunk) => this.#duckedAt === null && chunk.at <= at - DOUBT));
-    return this.#newest("level", DIP) < played + this.#ratio + MARGIN;
+  play(level, at) {
+    this.#played.push({ at, level: decibels(level) });
+    if (decibels(level) <= this.#loudest) return;
+    this.#loudest = decibels(level);
+    this.#pending = this.#pending.filter(({ played }) => this.#isTelling(played));
+    this.#known = this.#known.filter(({ played }) => this.#isTelling(played));
   }
 
   /** The server suspects speech, and the reply is ducked. */
   duck() {
-    if (!this.#heard.length) return;
-    this.#duckedAt = this.#heard.at(-1).at;
-    this.#ratioBefore = this.#newest("ratio", DOUBT);
+    this.#ducked = true;
+  }
+
+  /** It was none, and the reply goes back to its full level. */
+  restore() {
+    this.#ducked = false;
+    this.#since = this.#heard.at(-1)?.at ?? 0;
+    this.#denied++;
+    // A cough teaches nothing; but as long as nothing is known, or when it does not stop, it is taken for echo.
+    if (!this.#isKnown || this.#denied >= STUBBORN) this.#known.push(...this.#pending);
+    this.#pending = [];
+  }
+
+  /** The reply is over, or was stopped: what the microphone hears from now on is no echo to learn from. */
+  end() {
+    this.#playing = this.#ducked = false;
+    this.#pending = [];
   }
 
   /**
-   * It was none, and the reply is at full level again.
-   * @param {number} latency as above
+   * Whether a chunk of the microphone is no louder than the echo of what is played.
+   * @param {number} level
+   * @param {number} seconds that it lasts
+   * @param {number} at when it was complete
+   * @param {number} latency seconds from rendering to the loudspeaker, as far as the browser knows
    */
-  restore(latency) {
-    if (this.#duckedAt === null) return;
-    const tested = this.#heard.at(-1).at - this.#duckedAt >= SETTLED + latency;
-    const followed = this.#newest("ratio", DIP) <= this.#ratioBefore - FOLLOWED;
-    this.#duckedAt = null;
-    this.#person = tested && !followed;
-    this.#odd = tested && followed ? this.#odd + 1 : 0;
-    // A cough, too, is gone by now. Before anything is known, it counts as echo all the same; afterwards only what
-    // comes again and again does: somebody has turned the volume up.
-    if (this.#odd >= (this.#isKnown ? ODD : 1)) this.#learn(this.#pending);
-    else this.#pending = [];
+  isEcho(level, seconds, at, latency) {
+    this.#heard = [...this.#heard.filter((chunk) => chunk.at > at - DIP), { at, level: decibels(level) }];
+    this.#played = this.#played.filter((window) => window.at >= at - seconds - REACH - latency);
+    const played = loudest(this.#played, "level");
+    if (played === -Infinity) return false;
+    if (this.#playing && this.#isTelling(played)) {
+      const settled = !this.#ducked && at > this.#since + REACH + latency;
+      this.#pending.push({ at, played, ratio: decibels(level) - played, seconds: settled ? seconds : 0 });
+    }
+    this.#learn(at);
+    return loudest(this.#heard, "level") < played + this.#limit;
   }
 
-  /** The reply is over, or was stopped. */
-  end() {
-    this.#playing = this.#person = false;
-    this.#pending = []; // who answers at once, or stopped it, is no echo
-    this.#duckedAt = null;
-    this.#odd = 0;
+  #learn(at) {
+    if (!this.#ducked) {
+      this.#known.push(...this.#pending.filter((chunk) => chunk.at <= at - DOUBT));
+      this.#pending = this.#pending.filter((chunk) => chunk.at > at - DOUBT);
+    }
+    while (this.#seconds > MEMORY) this.#known.shift();
+  }
+
+  #isTelling(played) {
+    return played > this.#loudest - LOUD;
   }
 
   get #isKnown() {
-    return sum(this.#known) >= ENOUGH;
+    return this.#seconds >= ENOUGH;
   }
 
-  /** Decibels of the echo to what is played. */
-  get #ratio() {
-    // No set-up that anybody would talk with sends back more than it gets.
-    if (!this.#isKnown && this.#duckedAt !== null && !this.#person) return 0;
-    return loudest(this.#known, "ratio");
+  get #seconds() {
+    return this.#known.reduce((total, { seconds }) => total + seconds, 0);
   }
 
-  #learn(chunks) {
-    this.#known.push(...chunks);
-    this.#pending = this.#pending.filter((chunk) => !chunks.includes(chunk));
-    while (sum(this.#known) > MEMORY) this.#known.shift();
-  }
-
-  #newest(key, seconds) {
-    const end = this.#heard.at(-1).at;
-    return loudest(
-      this.#heard.filter(({ at }) => at > end - seconds),
-      key,
-    );
+  /** Decibels above what is played from which nothing is echo. */
+  get #limit() {
+    const known = loudest(this.#known, "ratio");
+    if (this.#isKnown || !this.#ducked) return known + MARGIN;
+    const guess = this.#seconds ? known + (MARGIN * ENOUGH) / this.#seconds : Infinity;
+    return Math.min(this.#expected + MARGIN, guess);
   }
 }
 
@@ -136,8 +134,4 @@ function decibels(level) {
 
 function loudest(list, key) {
   return list.reduce((most, entry) => Math.max(most, entry[key]), -Infinity);
-}
-
-function sum(chunks) {
-  return chunks.reduce((total, { seconds }) => total + seconds, 0);
 }

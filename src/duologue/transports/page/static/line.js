@@ -1,5 +1,7 @@
 // The line to the server: the OpenAI Realtime API over a WebSocket.
 
+const EAGERNESS = { quick: "high", normal: "medium", patient: "low" }; // the API's words for it
+
 /**
  * One connection. Sends what it is told, and hands on every server event by its type.
  */
@@ -16,6 +18,7 @@ export class Line {
     const address = new URL(url, location.href);
     address.protocol = address.protocol.replace("http", "ws");
     address.searchParams.set("conversation", conversation);
+    address.searchParams.set("extensions", "1"); // the events of `duologue.`
     this.#socket = new WebSocket(address, "realtime");
     this.#socket.onmessage = ({ data }) => {
       if (!this.#closed) on.event(JSON.parse(data));
@@ -29,11 +32,15 @@ export class Line {
 
   /**
    * Say how turns are taken; what is not named stays as the server has it.
-   * @param {{bargeIn: boolean, idleTimeout: number}} settings idleTimeout in seconds
+   * @param {object} settings
+   * @param {boolean} settings.bargeIn
+   * @param {"quick" | "normal" | "patient" | "fixed"} settings.patience fixed: the server's silence
+   * @param {number} settings.idleTimeout seconds
    */
-  update({ bargeIn, idleTimeout }) {
+  update({ bargeIn, patience, idleTimeout }) {
+    const fixed = patience === "fixed";
     const turn_detection = {
-      type: "server_vad",
+      ...(fixed ? { type: "server_vad" } : { type: "semantic_vad", eagerness: EAGERNESS[patience] }),
       create_response: true,
       interrupt_response: bargeIn,
       idle_timeout_ms: Math.round(idleTimeout * 1000),
@@ -41,9 +48,26 @@ export class Line {
     this.#send({ type: "session.update", session: { type: "realtime", audio: { input: { turn_detection } } } });
   }
 
-  /** @param {Int16Array} pcm at 24 kHz */
-  append(pcm) {
-    this.#send({ type: "input_audio_buffer.append", audio: toBase64(pcm) });
+  /**
+   * @param {Int16Array} pcm at 24 kHz
+   * @param {boolean} echo nobody speaks in it; it is the reply that comes back
+   */
+  append(pcm, echo) {
+    this.#send({ type: "input_audio_buffer.append", audio: toBase64(pcm), ...(echo && { echo }) });
+  }
+
+  /**
+   * Tell that a reply began to be heard.
+   * @param {string} item
+   * @param {number} ago milliseconds
+   */
+  reportStart(item, ago) {
+    this.#send({ type: "duologue.playback.started", item_id: item, ago_ms: ago });
+  }
+
+  /** Tell that the newest turn was ended too early. */
+  markCut() {
+    this.#send({ type: "duologue.cut.marked" });
   }
 
   /**

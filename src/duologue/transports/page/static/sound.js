@@ -1,6 +1,8 @@
 // Microphone and loudspeaker of a page.
 
-const WIRE_RATE = 24000; // hertz of PCM16 on the line
+/** Hertz of PCM16 on the line. */
+export const WIRE_RATE = 24000;
+
 const WORKLETS = new URL("worklets.js", import.meta.url);
 const DUCKED = 10 ** (-15 / 20); // of full level: the reply can still be followed, and the user heard
 const DUCK = 0.05; // seconds until it is that quiet; faster clicks
@@ -54,6 +56,11 @@ export class Microphone {
     }
   }
 
+  /** Whether the browser takes echo out of it; some browsers and devices cannot. */
+  get cancelsEcho() {
+    return this.#stream.getAudioTracks().some((track) => track.getSettings().echoCancellation);
+  }
+
   /** Chunks of so many seconds from now on. */
   set pace(seconds) {
     this.#capture?.port.postMessage({ seconds });
@@ -94,10 +101,9 @@ export class Speaker {
    * @param {AudioContext} context its worklets added
    * @param {number} preRoll seconds that must be there before a reply begins
    * @param {object} on
-   * @param {() => void} on.started a reply begins
+   * @param {(at: number) => void} on.started a reply begins to be rendered
    * @param {(item: string, ago: number) => void} on.audible its first sample left the loudspeaker, `ago` seconds ago
-   * @param {(level: number, gain: number, at: number) => void} on.level of what is played, 0..1, with the gain in it,
-   *   and when it was rendered
+   * @param {(level: number, at: number) => void} on.level of what is played, 0..1, and when it was rendered
    * @param {(underruns: number) => void} on.ended it was heard to its end
    */
   constructor(context, preRoll, on) {
@@ -167,23 +173,24 @@ export class Speaker {
     });
   }
 
-  #take({ started, ended, cleared, played, underruns, level, gain, at }) {
+  #take({ started, ended, cleared, played, underruns, level, at }) {
     if (cleared !== undefined) {
       this.#cleared.shift()?.({ item: cleared, played: toMilliseconds(played) });
     } else if (started !== undefined) {
-      this.#start(started, at + this.latency);
+      this.#start(started, at);
     } else if (ended !== undefined) {
       // What was rendered is on its way to the ear for this long.
       setTimeout(() => this.#end(ended, underruns), 1000 * this.latency);
     } else {
       this.#played = played;
-      this.on.level(level, gain, at);
+      this.on.level(level, at);
     }
   }
 
-  #start(item, audible) {
+  #start(item, at) {
     if (item !== this.#item) return;
-    this.on.started();
+    this.on.started(at);
+    const audible = at + this.latency;
     const left = audible - this.context.currentTime;
     setTimeout(() => {
       if (item === this.#item) this.on.audible(item, Math.max(0, this.context.currentTime - audible));

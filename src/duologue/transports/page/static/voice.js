@@ -1,17 +1,18 @@
-// The component: what is seen of a call, and its two buttons.
+// The component: what is seen of a call, and its buttons.
 
 import { Call } from "./call.js";
-import { DOING } from "./words.js";
+import { DOING, NOTED } from "./words.js";
 
 const SETTLE = 20; // milliseconds: events that come together make one update of the chat
 const CAPTION = 300; // milliseconds between updates while a reply goes on: four or five letters of speech
+const NOTED_FOR = 4000; // milliseconds: to be read twice
 
 /**
  * Bring the constant markup of voice.html to life.
  * @param {object} where
  * @param {HTMLElement} where.element holds the markup
  * @param {(event: string, data: object) => void} where.trigger tells the app: `turn`, `failure`
- * @param {import("./call.js").Conf & {label: string, bargeIn: boolean}} where.conf
+ * @param {import("./call.js").Conf & import("./call.js").Wishes & {label: string}} where.conf
  */
 export function mount({ element, trigger, conf }) {
   new Panel(element.querySelector(".voice"), trigger, conf);
@@ -26,6 +27,7 @@ class Panel {
   // the data object of the event before it.
   #news = { conversation: null, user: "", reply: "" };
   #settling = 0;
+  #noted = 0; // the timer of what stands in the status line meanwhile
 
   constructor(root, trigger, conf) {
     this.#root = root;
@@ -37,10 +39,10 @@ class Panel {
       if (detail < 2) this.#toggle();
     };
     this.#find(".anew").onclick = () => this.#begin();
+    this.#find(".cut").onclick = () => this.#markCut();
     this.#find("input").checked = conf.bargeIn;
-    this.#find("input").onchange = ({ target }) => {
-      if (this.#call) this.#call.bargeIn = target.checked;
-    };
+    this.#find("input").onchange = () => this.#onWish();
+    this.#setUpPatience();
     this.#watchRemoval();
     if (this.#name) this.#tell({}); // a reloaded tab shows its conversation again
     this.#show("idle");
@@ -66,6 +68,27 @@ class Panel {
     sessionStorage.setItem(this.#key, name.join(""));
   }
 
+  #setUpPatience() {
+    const select = this.#find("select");
+    const remembered = localStorage.getItem(this.#key);
+    select.value = [...select.options].some(({ value }) => value === remembered) ? remembered : this.#conf.patience;
+    select.onchange = () => {
+      localStorage.setItem(this.#key, select.value);
+      this.#onWish();
+    };
+    this.#find(".patience").hidden = this.#conf.patience === "fixed";
+  }
+
+  #onWish() {
+    if (this.#call) this.#call.wishes = this.#wishes;
+  }
+
+  /** @returns {import("./call.js").Wishes} */
+  get #wishes() {
+    const patience = this.#conf.patience === "fixed" ? "fixed" : this.#find("select").value;
+    return { bargeIn: this.#find("input").checked, patience };
+  }
+
   #begin() {
     this.#rename();
     this.#fail("", "");
@@ -80,12 +103,14 @@ class Panel {
     }
     if (!this.#name) this.#rename();
     this.#fail("", "");
-    const call = new Call(this.#conf, this.#name, this.#find("input").checked, {
+    const call = new Call(this.#conf, this.#name, this.#wishes, {
       state: (state) => this.#onState(call, state),
       failure: (code, sentence) => this.#fail(code, sentence),
       level: (level) => this.#meter(level),
       turn: (words) => this.#tell(words),
       caption: (words) => this.#tell(words, CAPTION),
+      ducked: (ducked) => this.#root.toggleAttribute("data-ducked", ducked),
+      cuttable: (possible) => this.#offerCut(possible),
       played: (underruns) => (this.#root.dataset.underruns = underruns),
     });
     this.#call = call;
@@ -96,6 +121,7 @@ class Panel {
     if (call !== this.#call) return;
     if (state === "idle") this.#call = null;
     if (state === "hearing") this.#fail("", "");
+    if (state === "hearing" || state === "idle") this.#forgetNote();
     this.#show(state);
   }
 
@@ -103,9 +129,35 @@ class Panel {
     const idle = state === "idle";
     this.#root.dataset.state = state;
     this.#find(".talk span").textContent = idle ? "Start conversation" : "Stop conversation";
-    this.#find(".doing").textContent = (this.#call?.deaf && DOING.deaf[state]) || DOING[state];
+    if (!this.#noted) this.#find(".doing").textContent = (this.#call?.deaf && DOING.deaf[state]) || DOING[state];
     this.#find(".anew").hidden = !idle || !this.#name;
-    if (idle) this.#meter(0);
+    if (state !== "speaking") this.#root.removeAttribute("data-ducked");
+    if (idle) {
+      this.#find(".cut").hidden = true;
+      this.#meter(0);
+    }
+  }
+
+  /** There is something to complain of, or no longer. The button keeps its place until the call ends. */
+  #offerCut(possible) {
+    const button = this.#find(".cut");
+    if (possible) button.hidden = false;
+    button.disabled = !possible;
+  }
+
+  #markCut() {
+    this.#forgetNote();
+    this.#noted = setTimeout(() => {
+      this.#forgetNote();
+      this.#show(this.#root.dataset.state);
+    }, NOTED_FOR);
+    this.#find(".doing").textContent = NOTED;
+    this.#call.markCut();
+  }
+
+  #forgetNote() {
+    clearTimeout(this.#noted);
+    this.#noted = 0;
   }
 
   /** Decibels are what an ear and a meter agree on: -50 dB is empty, -10 dB is full. */

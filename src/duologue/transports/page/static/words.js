@@ -11,6 +11,9 @@ export const DOING = {
   deaf: { thinking: "Thinking… The microphone is off.", speaking: "Speaking. The microphone is off until the end." },
 };
 
+/** The answer to "You cut me off". */
+export const NOTED = "Noted: I will wait longer for you.";
+
 /** What went wrong and what to do, by code: those of the browser, of the line, and our own. */
 const FAILURES = {
   NotAllowedError: "The microphone is blocked: allow it for this page next to the browser's address, then press Start.",

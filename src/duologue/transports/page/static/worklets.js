@@ -95,7 +95,7 @@ class Capture extends AudioWorkletProcessor {
  * Takes {push: Int16Array, item}, {finish: item} (no more will come), {gain, within: seconds, item}
  * (play it louder or quieter; every item begins at 1) and {clear: true}.
  * Posts {started: item, at: seconds}, {ended: item, underruns}, {cleared: item or null, played}, and
- * {played, level: 0..1 of the newest 21 ms, gain, at: seconds}.
+ * {played, level: 0..1 of the newest 21 ms, the gain included, at: seconds}.
  * `played` counts samples of the item, no silence.
  */
 class Player extends AudioWorkletProcessor {
@@ -192,8 +192,7 @@ class Player extends AudioWorkletProcessor {
   }
 
   #report(samples) {
-    const { played, gain } = this;
-    this.port.postMessage({ played, level: Math.sqrt(this.energy / samples), gain, at: currentTime });
+    this.port.postMessage({ played: this.played, level: Math.sqrt(this.energy / samples), at: currentTime });
     this.energy = 0;
   }
 }
