@@ -32,7 +32,7 @@ def draw(shown: Mapping[float, Mapping[str, Figures]], path: Path, ours: Collect
                 str(number), (one.p50, one.heard), ha="center", va="center", color="white", size=9
             )
         _style(axes, f"the model takes {seconds:g} s")
-    panels[0][0].set_ylabel("pauses spoken into, %", color=_INK)
+    panels[0][0].set_ylabel("pauses spoken into, %, all recordings", color=_INK)
     names = [f"{number} {name}" for number, name in enumerate(next(iter(shown.values())), 1)]
     third = -(-len(names) // 3)
     for column in range(3):

@@ -56,15 +56,20 @@ def load(folder: Path) -> list[Clip]:
     for number, line in enumerate(index.read_text().splitlines(), 1):
         try:
             fields = json.loads(line)
-            holds = tuple((float(a), float(b)) for a, b in fields["holds"] if b > a)
+            holds = tuple((_time(a), _time(b)) for a, b in fields["holds"] if b > a)
             samples = read_audio(folder / fields["audio"]).at(INPUT_RATE).samples
-            end = None if fields["end"] is None else float(fields["end"])
-            if not all(map(math.isfinite, (end or 0.0, *sum(holds, ())))):
-                raise ValueError("a time that is not finite")
+            end = None if fields["end"] is None else _time(fields["end"])
             clips.append(Clip(fields["id"], fields["cls"], samples, end, holds))
         except (DuologueError, KeyError, TypeError, ValueError) as error:
             raise SystemExit(f"{index}, line {number}: {type(error).__name__}: {error}") from error
     return clips
+
+
+def _time(value: object) -> float:
+    seconds = float(str(value))
+    if not math.isfinite(seconds):
+        raise ValueError(f"{seconds} is no time")
+    return seconds
 
 
 def padded(clip: Clip, rng: np.random.Generator) -> Clip:
