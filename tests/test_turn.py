@@ -190,7 +190,7 @@ def test_of_a_long_turn_smart_turn_hears_the_last_eight_seconds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("probability", "wait"), [(0.95, 0.6), (0.85, 0.8), (0.6, 1.0), (0.3, 1.15), (0.1, 1.4)]
+    ("probability", "wait"), [(0.95, 0.6), (0.85, 0.8), (0.6, 1.0), (0.3, 1.15), (0.1, 1.3)]
 )
 def test_the_less_finished_it_sounds_the_longer_it_waits(probability: float, wait: float) -> None:
     detector = paused()

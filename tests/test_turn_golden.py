@@ -1,6 +1,7 @@
 """Recorded conversations, without their sound: what is done with them does not change unnoticed.
 
-`python -m bench.turns --golden tests/golden/turns` writes them anew, after a change that was meant.
+`PYTHONPATH=tests python -m bench.turns --golden tests/golden/turns` writes them anew, after a
+change that was meant.
 """
 
 import json

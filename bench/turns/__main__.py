@@ -1,4 +1,6 @@
-"""How long users wait, and how often they are spoken into: `python -m bench.turns [FOLDER]`.
+"""How long users wait, and how often they are spoken into.
+
+`PYTHONPATH=tests python -m bench.turns [FOLDER]`, which is the shared recordings unless given.
 
 Any folder of recordings does that has a turns.jsonl: one line a recording, with `id`, `audio` (a file
 beside it), `cls`, `end` (seconds; null: for its pauses only) and `holds` ([start, end] of pauses after

@@ -6,13 +6,13 @@ from statistics import median
 from duologue.events import Settings
 
 # From which probability of being finished a pause gets which wait. The numbers, and those of `_WAITS`,
-# were measured on recorded conversations (`python -m bench.turns`).
+# were measured on recorded conversations (`bench.turns`).
 _FINISHED = (0.93, 0.80, 0.50, 0.20)
 
 # Seconds, by how finished the pause sounds: from very much so, to not at all.
 _WAITS = {
-    "quick": (0.4, 0.6, 0.9, 1.2, 1.6),
-    "normal": (0.6, 0.8, 1.0, 1.15, 1.4),
+    "quick": (0.4, 0.6, 0.9, 1.1, 1.3),
+    "normal": (0.6, 0.8, 1.0, 1.15, 1.3),
     "patient": (0.8, 1.0, 1.3, 1.6, 2.2),
 }
 _UNKNOWN = 2  # which of them, without an answer: the middle one, 1.0 s in "normal"
