@@ -11,6 +11,7 @@ import pytest
 
 from duologue.audio import INPUT_RATE, AudioChunk, read_audio
 from duologue.config import Config, load_config
+from duologue.exchange import Endpoint
 from duologue.model import SpeechModel, load_model
 from duologue.models.mini_omni.checkpoint import Checkpoint, open_checkpoint
 from duologue.server import Uvicorn, running
@@ -33,14 +34,17 @@ def _data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @contextmanager
 def serving(
-    config: Config, model: SpeechModel | None = None, vad: Callable[[], Vad] = LoudnessVad
+    config: Config,
+    model: SpeechModel | None = None,
+    vad: Callable[[], Vad] = LoudnessVad,
+    endpoint: Endpoint | None = None,
 ) -> Iterator[Uvicorn]:
     """A server on a free port, in a thread with a loop of its own."""
     started: list[Uvicorn] = []
     ready = threading.Event()
 
     async def run() -> None:
-        async with running(config, model or load_model(config.model), vad) as server:
+        async with running(config, model or load_model(config.model), vad, endpoint) as server:
             started.append(server)
             ready.set()
             await server.run_until_stopped()

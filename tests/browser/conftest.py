@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from duologue.audio import AudioChunk, read_audio
 from duologue.config import load_config
 from duologue.endpoint import SmartTurn
 from duologue.model import SpeechModel
-from duologue.server import Uvicorn, running
+from duologue.server import Uvicorn
 from duologue.vad import Silero
 
 ServePage = Callable[..., Uvicorn]
@@ -50,16 +49,13 @@ def smart_turn() -> Iterator[SmartTurn]:
 
 
 @pytest.fixture
-def serve_page(
-    silero: Silero, smart_turn: SmartTurn, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ServePage]:
+def serve_page(silero: Silero, smart_turn: SmartTurn) -> Iterator[ServePage]:
     """Call it to start a server with its page: `serve_page(model, sessions=1)`."""
-    monkeypatch.setattr("conftest.running", partial(running, endpoint=smart_turn))
     with ExitStack() as servers:
 
         def start(model: SpeechModel | None = None, **flags: object) -> Uvicorn:
             config = load_config({"model": "echo", "port": 0, **flags}, environ={})
-            return servers.enter_context(serving(config, model, silero.stream))
+            return servers.enter_context(serving(config, model, silero.stream, smart_turn))
 
         yield start
 
