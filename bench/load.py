@@ -13,6 +13,7 @@ import psutil
 
 from bench.server import Server
 from duologue.audio import INPUT_RATE, AudioChunk, read_audio
+from duologue.endpoint import SmartTurn
 from duologue.events import Settings
 from duologue.turn import WINDOW, TurnDetector
 from duologue.vad import Silero
@@ -85,11 +86,24 @@ def vad() -> None:
     )
 
 
+def smart_turn() -> None:
+    """What an answer costs, of all cores together."""
+    endpoint, costs = SmartTurn(), []
+    sounds = [read_audio(path).at(INPUT_RATE).samples for path in RECORDINGS]
+    for sound in sounds * 6:
+        start = time.process_time()
+        endpoint.probability(sound)
+        costs.append(time.process_time() - start)
+    endpoint.close()
+    print(f"Smart Turn: {percentile(costs, 50) * 1000:.0f} ms of a core, p50 of {len(costs)}")
+
+
 def main() -> None:
     if not RECORDINGS:
         print("skipped: the recordings in ../shared/audio are not here")
         return
     vad()
+    smart_turn()
     for patience in ("fixed", "quick"):
         line(1, 5, patience)
         line(20, 5, patience)

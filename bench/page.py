@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 from bench.load import RECORDINGS, percentile
 from bench.server import Server
+from bench.turns.__main__ import FOLDER as TURNS
+from bench.turns.barge_in import as_loud_as_speech, speech_of, trimmed
+from bench.turns.recordings import load
 from browser.rig import Page, Times, chromium, find_chromium, open_page
-from duologue.audio import AudioChunk, read_audio
+from duologue.audio import INPUT_RATE, AudioChunk, read_audio
 
 _TURNS = 4  # of each recording
-_INTERRUPTIONS = 12
+_INTERRUPTIONS = 16
 
 
 async def turns(page: Page, questions: list[AudioChunk], name: str) -> None:
@@ -46,32 +49,45 @@ async def _receipts(page: Page) -> list[dict[str, str]]:
     return [e["response"].get("metadata") or {} for e in done if e["type"] == "response.done"]
 
 
-async def interruptions(page: Page, questions: list[AudioChunk]) -> None:
-    """The server's detection of a barge-in, and its onset, to a quieter reply and to silence."""
-    detection, onset, ducked = [], [], []
-    for _ in range(_INTERRUPTIONS):
-        await page.say(questions[4])
+async def interruptions(page: Page, long: AudioChunk, sounds: Sequence[AudioChunk]) -> None:
+    """The onset of speech to a quieter reply, and to silence."""
+    ducked, stopped, silent, known = [], [], [], []
+    for sound in sounds:
+        await page.say(long)
         await page.reach("speaking", 60)
-        await asyncio.sleep(1.3)  # not within the second that makes it the rest of the first turn
+        await asyncio.sleep(1.1)  # not within the second that makes it the rest of the first turn
         begun = time.time()
-        await page.say(questions[0])
+        await page.say(sound.between(0, 1.5))
         await page.reach("hearing")
         await page.hush()
         await page.reach("listening", 60)
         await page.tab.wait_for_timeout(200)
-        stopped = await _first(page, "input_audio_buffer.speech_started", begun)
         speaker, mic = await page.track("speaker"), await page.track("mic")
-        spoken = mic.loud(begun, stopped)[0]
-        silent = speaker.loud(begun, stopped + 0.4)[1]
-        detection.append((silent - stopped) * 1000)
-        onset.append((silent - spoken) * 1000)
-        ducked.append((await _first(page, "duologue.reply.ducked", begun) - spoken) * 1000)
-    print(
-        f"page, {len(detection)} barge-ins: onset of speech -> the page is told to play quieter p50 "
-        f"{percentile(ducked, 50):.0f} ms, p95 {percentile(ducked, 95):.0f} ms; -> silence at the "
-        f"speaker p50 {percentile(onset, 50):.0f} ms, p95 {percentile(onset, 95):.0f} ms; known -> "
-        f"silence p50 {percentile(detection, 50):.0f} ms, p95 {percentile(detection, 95):.0f} ms"
-    )
+        onset = mic.loud(begun, begun + 5, 1e-6)[0]  # of a recording that begins with its speech
+        stop = await _first(page, "input_audio_buffer.speech_started", begun)
+        silence = speaker.loud(begun - 1, stop + 0.4)[1]
+        ducked.append((await _first(page, "duologue.reply.ducked", begun) - onset) * 1000)
+        stopped.append((stop - onset) * 1000)
+        silent.append((silence - onset) * 1000)
+        known.append((silence - stop) * 1000)
+    print(f"page, {len(sounds)} barge-ins, ms after the onset of speech, p50 / p95:")
+    for what, times in (
+        ("told to play quieter", ducked),
+        ("told to stop", stopped),
+        ("silent", silent),
+        ("silent after being told", known),
+    ):
+        print(f"  {what} {percentile(times, 50):.0f} / {percentile(times, 95):.0f}")
+
+
+def _interrupters(questions: Sequence[AudioChunk]) -> list[AudioChunk]:
+    """Recordings that begin with speech, all as loud: of commands where they are, else of questions."""
+    if (TURNS / "turns.jsonl").is_file():
+        clips = [clip for clip in load(TURNS) if clip.kind in ("cmd", "cmd2")][::8]
+        sounds = speech_of(clips[:_INTERRUPTIONS])
+    else:
+        sounds = [trimmed(question.at(INPUT_RATE).samples) for question in questions]
+    return [AudioChunk(as_loud_as_speech(sound), INPUT_RATE) for sound in sounds]
 
 
 async def _first(page: Page, kind: str, since: float) -> float:
@@ -80,14 +96,16 @@ async def _first(page: Page, kind: str, since: float) -> float:
 
 async def run() -> None:
     questions = [read_audio(path) for path in RECORDINGS]
-    for patience in ("fixed", "quick", "normal"):
+    for patience in ("fixed", "quick", "normal", "patient"):
         with Server("--model", "echo", "--patience", patience) as server:
             async with chromium() as browser:
                 page = await open_page(browser, server.url)
                 await page.start()
-                await turns(page, questions, patience)
-                if patience == "quick":
-                    await interruptions(page, questions)
+                if patience == "patient":  # which takes no question's pause for its end
+                    # The longest, and so is its echo.
+                    await interruptions(page, questions[4], _interrupters(questions))
+                else:
+                    await turns(page, questions, patience)
 
 
 def main() -> None:
