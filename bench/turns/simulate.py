@@ -114,7 +114,7 @@ POLICIES: dict[str, Policy] = {
         f"fixed {silence} s, started early": Duologue(
             Settings(patience="fixed", silence=silence), patience=_Eager
         )
-        for silence in (0.5, 0.8, 1.0)
+        for silence in (0.5, 0.8, 0.9, 1.0)
     },
     "fixed 0.5 s (OpenAI's default)": SilenceRule(lambda silence, _: silence >= 0.5),
     "0.6 s chunks (FastRTC)": chunk_rule,
