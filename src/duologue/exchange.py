@@ -114,6 +114,7 @@ class Exchange:
 
     def __init__(
         self,
+        session_id: str,
         outbox: Outbox,
         detector: TurnDetector,
         model: SpeechModel,
@@ -121,6 +122,7 @@ class Exchange:
         clock: Clock,
         endpoint: Endpoint | None = None,
     ) -> None:
+        self._id = session_id
         self._outbox = outbox
         self._detector = detector
         self._model = model
@@ -271,7 +273,7 @@ class Exchange:
         patience.cut()
         self._record.patience = patience.factor
         metrics.record_cut(by)
-        logger.info("%s: cut off (%s), patience is %.2f now", turn.id, by, patience.factor)
+        logger.info("%s: cut off (%s), patience is %.2f now", self._id, by, patience.factor)
 
     # What the conversation decides.
 
@@ -465,7 +467,8 @@ class Exchange:
         """This turn is over: its figures are complete, but for what the client may still report."""
         self._record.note(turn)
         metrics.record_turn(turn.receipt, turn.status)
-        logger.info("%s: %s, %s", turn.id, turn.status, turn.receipt)
+        figures = ", ".join(f"{name} {value}" for name, value in turn.receipt.metadata().items())
+        logger.info("%s: turn %s %s: %s", self._id, turn.id, turn.status, figures)
 
     async def _generate(self, reply: _Reply) -> DuologueError | None:
         """Take what the model says; gives back why it stopped, if not at its end."""
@@ -480,7 +483,7 @@ class Exchange:
         except DuologueError as error:
             return error
         except Exception as error:
-            logger.exception("%s: the model failed", reply.turn.id)
+            logger.exception("%s: the model failed", self._id)
             return ModelFailed(f"the model failed: {error or type(error).__name__}")
         return None
 

@@ -109,7 +109,7 @@ class Session:
         self._detector = TurnDetector(vad, settings, Patience(record.patience))
         self._outbox = Outbox(limits.unsent)
         self._exchange = Exchange(
-            self._outbox, self._detector, model, record, self._clock, endpoint
+            self.id, self._outbox, self._detector, model, record, self._clock, endpoint
         )
         self._quiet_since = 0.0  # where in the incoming audio the user last had reason to speak
         self._draining = False
