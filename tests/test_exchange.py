@@ -32,6 +32,7 @@ from duologue.events import (
     ServerEvent,
     SessionStarted,
     Settings,
+    SettingsChanged,
     SpeechStopped,
     TurnCommitted,
     TurnReopened,
@@ -269,6 +270,17 @@ async def test_a_cough_makes_the_reply_quieter_and_costs_nothing() -> None:
         assert c.record.saved[0].status == "completed"
         await c.clock.advance(5)
         assert c.record.saved[0].receipt.heard == 5
+
+
+async def test_who_forbids_interruptions_while_it_is_ducked_hears_it_at_full_level() -> None:
+    async with call(ScriptedModel([say("La. ", 5.0)])) as c:
+        await c.live(tone(1), silence(2.2, INPUT_RATE), tone(0.15))
+        assert c.kinds()[-1] is ReplyDucked
+        c.line.push(SettingsChanged(Settings(interrupt_response=False)))
+        await c.live(tone(1))
+        assert [kind for kind in c.kinds() if kind in (ReplyRestored, ReplyDone)] == [
+            *(ReplyDone, ReplyRestored)
+        ]
 
 
 async def test_what_the_client_flags_as_echo_of_the_reply_is_not_heard() -> None:

@@ -187,6 +187,16 @@ def test_reading_what_is_no_log_gets_a_sentence(path: Path) -> None:
         read(path)
 
 
+@pytest.mark.parametrize("receipt", ["{", "[]", '{"pause": null, "colour": "red"}', "{}"])
+def test_a_damaged_row_gets_a_sentence(path: Path, receipt: str) -> None:
+    with closing(TurnLog(path)) as log:
+        log.keep("ann", "t1", Receipt(), "completed", here=True)
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE turns SET receipt = ?", (receipt,))
+    with pytest.raises(InvalidSetting, match="cannot be read"):
+        read(path)
+
+
 def test_files_of_version_1_are_read(path: Path) -> None:
     TurnLog(path).close()
     receipt = (

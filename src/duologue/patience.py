@@ -20,11 +20,9 @@ _UNKNOWN = 2  # which of them, without an answer: the middle one, 1.0 s in "norm
 # Seconds before which no reply is started: where it will probably be wanted, and where it may not be.
 # Earlier starts are more often in vain, and what is won by them is the less the longer the wait.
 _EARLIEST, _EARLIEST_UNLIKELY = 0.224, 0.384
-_LONGEST, _CUT, _CLEAN = (
-    1.6,
-    1.25,
-    0.95,
-)  # the factor: its limit, after a cut, after a turn without one
+
+# The factor: its limit; by what it grows after a cut, and shrinks after a turn without one.
+_LONGEST, _CUT, _CLEAN = 1.6, 1.25, 0.95
 
 
 class Patience:

@@ -233,8 +233,11 @@ class Session:
             self._quiet_since = now
 
     def _apply(self, settings: Settings) -> None:
+        ducked = self._exchange.state is State.DUCKED
         if settings.turn_detection != self._detector.settings.turn_detection:
             self._exchange.clear()
+        elif ducked and not settings.interrupt_response:
+            self._exchange.clear()  # what may be an interruption is none any more
         self._detector.settings = settings
         self._tell(SettingsApplied(settings))
 

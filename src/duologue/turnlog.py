@@ -166,7 +166,7 @@ def read(path: Path, here: bool | None = None) -> list[Row]:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
             _check_version(file)
             return _select(file, here)
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, ValueError, TypeError, KeyError) as error:
         raise InvalidSetting(f"the figures of turns in {path} cannot be read: {error}") from error
 
 
