@@ -140,9 +140,9 @@ async def test_a_reply_that_a_session_takes_back_unheard_frees_its_slot_within_a
         settings = Settings(instructions="1000")
         session = Session(line, LoudnessVad(), engine, MemoryRecord(), settings)
         served = asyncio.create_task(session.run())
+        network.may_step.clear()
         line.push(*(AudioReceived(sound) for sound in (tone(1), silence(0.5, INPUT_RATE))))
         await until(lambda: bool(network.left))
-        network.may_step.clear()
         line.push(AudioReceived(tone(0.5)))
         await until(lambda: session._detector.position > 1.8)
         steps = network.steps
