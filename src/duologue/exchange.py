@@ -2,14 +2,12 @@
 
 import asyncio
 import logging
-import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from duologue import metrics
-from duologue.audio import INPUT_RATE, AudioChunk, silence
+from duologue.audio import AudioChunk
 from duologue.clock import Clock
 from duologue.conversation import Action, Conversation, Event, State
 from duologue.errors import DuologueError, InvalidEvent, ModelFailed
@@ -29,21 +27,14 @@ from duologue.events import (
     ReplyRequested,
     ReplyRestored,
     ReplyStarted,
-    ReplyTruncated,
-    ServerEvent,
     SpeechPaused,
     SpeechStarted,
-    SpeechStopped,
-    TurnCommitted,
     TurnEnded,
-    TurnReopened,
-    TurnStarted,
-    TurnWithdrawn,
     UserTranscribed,
 )
+from duologue.ledger import Ledger
 from duologue.model import Prompt, ReplyChunk, SpeechModel, Turn
 from duologue.outbox import Outbox
-from duologue.receipt import CutBy, Receipt
 from duologue.turn import TurnDetector
 
 logger = logging.getLogger(__name__)
@@ -53,32 +44,6 @@ _AT_ONCE = 0.01  # seconds between two things that one window of audio has cause
 
 Endpoint = Callable[[AudioChunk], Awaitable[float | None]]
 """How finished the user sounds: up to 8 s at `INPUT_RATE` -> 0..1, or None if that takes too long."""
-
-
-class Record(Protocol):
-    """Where the turns of one conversation are kept.
-
-    Attributes:
-        patience: `Patience.factor` of its user.
-    """
-
-    patience: float
-
-    def turns(self) -> Sequence[Turn]:
-        """Oldest first."""
-        ...
-
-    def save(self, turn: Turn) -> None:
-        """Keep this turn, new or changed."""
-        ...
-
-    def forget(self, turn: Turn) -> None:
-        """Let go of a turn that became part of the next one."""
-        ...
-
-    def note(self, turn: Turn) -> None:
-        """Keep the figures of this turn, new or changed."""
-        ...
 
 
 @dataclass(slots=True)
@@ -118,7 +83,7 @@ class Exchange:
         outbox: Outbox,
         detector: TurnDetector,
         model: SpeechModel,
-        record: Record,
+        ledger: Ledger,
         clock: Clock,
         endpoint: Endpoint | None = None,
     ) -> None:
@@ -126,17 +91,11 @@ class Exchange:
         self._outbox = outbox
         self._detector = detector
         self._model = model
-        self._record = record
+        self._ledger = ledger
         self._clock = clock
         self._endpoint = endpoint
         self._conversation = Conversation()
-        self._turn: Turn | None = None  # the newest
-        self._utterance = silence(0, INPUT_RATE)  # its, so far
-        self._stopped = False  # the client was told that the user has finished speaking
-        self._committed = False  # it is part of the conversation
         self._reply: _Reply | None = None
-        self._last_word = 0.0  # of the newest turn, by the clock
-        self._withdrawn: set[str] = set()  # ids of turns that became part of the next one
 
     @property
     def state(self) -> State:
@@ -156,7 +115,7 @@ class Exchange:
     def detect(self, event: DetectorEvent) -> None:
         """Take into account what the detector hears."""
         if isinstance(event, TurnEnded) and not self._detector.settings.create_response:
-            self._utterance = event.utterance
+            self._ledger.utterance = event.utterance
             self._receive(CommitRequested())
         else:
             self._receive(event)
@@ -177,16 +136,16 @@ class Exchange:
         if self._detector.playing and self._detector.settings.turn_detection:
             self._detector.close()  # what can still be gone on with is committed already
         ended = self._detector.commit()
-        if self._reply and not self._committed:
+        if self._reply and not self._ledger.committed:
             self._receive(ended)
             return
-        self._utterance, self._last_word = ended.utterance, self._clock.now()
+        self._ledger.utterance, self._ledger.last_word = ended.utterance, self._clock.now()
         self._receive(CommitRequested())
 
     def clear(self) -> None:
         """Forget what was heard since the last turn."""
         self._detector.clear()
-        if self.state is not State.THINKING or not self._committed:
+        if self.state is not State.THINKING or not self._ledger.committed:
             self._receive(ClearRequested())
 
     def request_reply(self) -> None:
@@ -195,7 +154,7 @@ class Exchange:
         Raises:
             InvalidEvent: there is nothing to answer, or somebody is speaking.
         """
-        turn = self._turn
+        turn = self._ledger.newest
         if not turn or not turn.utterance.duration or turn.status != "in_progress":
             raise InvalidEvent("there is nothing to answer; commit some audio first")
         self._receive(ReplyRequested())
@@ -203,46 +162,6 @@ class Exchange:
     def cancel_reply(self) -> None:
         """Stop the reply, if there is one."""
         self._receive(ReplyCancelled())
-
-    def truncate(self, turn_id: str, heard: float) -> None:
-        """Cut the reply to a turn to what was heard of it.
-
-        Raises:
-            InvalidEvent: there is no such turn.
-        """
-        if turn_id not in self._withdrawn:
-            turn = next((turn for turn in self._record.turns() if turn.id == turn_id), None)
-            if not turn:
-                raise InvalidEvent("there is no such item to truncate in this conversation")
-            self._cut(turn, heard)
-            self._record.note(turn)
-        self._outbox.tell(ReplyTruncated(turn_id, heard))
-
-    def note_playback(self, turn_id: str, ago: float) -> None:
-        """Write down when the reply was first heard. A report that comes too late is worth nothing."""
-        turn = self._turn
-        if turn and turn.id == turn_id and turn.receipt.sent is not None:
-            turn.receipt.played = max(turn.receipt.sent, self._since_last_word() - ago)
-            self._record.note(turn)
-
-    def note_sent(self, event: ServerEvent) -> None:
-        """Write down when the first sound of the reply was sent."""
-        turn = self._turn
-        if isinstance(event, ReplyDelta) and event.audio and turn and turn.id == event.turn_id:
-            sent = turn.receipt.sent
-            turn.receipt.sent = self._since_last_word() if sent is None else sent
-
-    def mark_cut(self) -> None:
-        """The user was cut off in the newest turn.
-
-        Raises:
-            InvalidEvent: there is none.
-        """
-        turns = self._record.turns()
-        if not turns:
-            raise InvalidEvent("no turn has ended yet, so none can have been cut off")
-        if not turns[-1].receipt.cut:
-            self._note_cut(turns[-1], "marked")
 
     # The end.
 
@@ -256,24 +175,12 @@ class Exchange:
     def abandon(self) -> None:
         """The client has gone: stop, and keep what the user was saying."""
         under_way = self.state in (State.HEARING, State.PAUSED, State.THINKING)
-        if self._turn and under_way and not self._committed:
+        if under_way and not self._ledger.committed:
             self._drop_reply()
             if self._detector.is_open:
-                self._utterance = self._detector.commit().utterance
-            self._turn.utterance = self._utterance
-            self._turn.status = "interrupted"
-            self._record.save(self._turn)
+                self._ledger.utterance = self._detector.commit().utterance
+            self._ledger.break_off()
         self._stop_reply("client_cancelled")
-
-    def _note_cut(self, turn: Turn, by: CutBy) -> None:
-        """This turn was ended too early: wait longer for this user from now on."""
-        turn.receipt.cut = by
-        self._record.note(turn)
-        patience = self._detector.patience
-        patience.cut()
-        self._record.patience = patience.factor
-        metrics.record_cut(by)
-        logger.info("%s: cut off (%s), patience is %.2f now", self._id, by, patience.factor)
 
     # What the conversation decides.
 
@@ -287,11 +194,11 @@ class Exchange:
     def _do(self, action: Action, event: Event) -> None:
         match action:
             case Action.BEGIN_TURN:
-                self._begin_turn(event)
+                self._ledger.begin(event.at if isinstance(event, SpeechStarted) else None)
             case Action.REOPEN_TURN:
-                self._reopen_turn()
+                self._ledger.reopen()
             case Action.DROP_TURN:
-                self._turn = None
+                self._ledger.newest = None
             case Action.COMMIT_TURN:
                 self._commit_turn()
             case Action.ASK if isinstance(event, SpeechPaused):
@@ -318,24 +225,8 @@ class Exchange:
             case Action.RESTORE:
                 self._tell_of_reply(ReplyRestored)
 
-    def _begin_turn(self, event: Event) -> None:
-        self._turn = Turn(secrets.token_hex(12), silence(0, INPUT_RATE))
-        self._committed = self._stopped = False
-        if isinstance(event, SpeechStarted):
-            self._outbox.tell(TurnStarted(self._turn.id, event.at))
-
-    def _reopen_turn(self) -> None:
-        """Both halves become one turn, under a new name: a late word about the old one must not count."""
-        old = self._turn
-        assert old is not None
-        self._note_cut(old, "resumed")
-        self._withdrawn.add(old.id)
-        self._record.forget(old)
-        self._outbox.tell(TurnWithdrawn(old.id))
-        self._begin_turn(SpeechStarted(self._detector.began))
-
     def _ask(self, event: SpeechPaused) -> None:
-        self._last_word = self._clock.now() - (self._detector.position - event.last_word)
+        self._ledger.last_word = self._clock.now() - (self._detector.position - event.last_word)
         if self._endpoint and self._detector.settings.patience != "fixed":
             self.tasks.create_task(self._judge(self._endpoint, event))
 
@@ -347,53 +238,35 @@ class Exchange:
             self._detector.answer(event.pause, probability)
 
     def _commit_turn(self) -> None:
-        turn = self._turn
-        if self._committed or not turn:
-            return
-        self._committed = True
-        if turn.receipt.decided is None:
-            turn.receipt.decided = self._since_last_word()
-        turns = self._record.turns()
-        previous = turns[-1].id if turns else None
-        turn.utterance = self._utterance
-        self._record.save(turn)
-        if self._detector.settings.turn_detection:
-            self._tell_stopped()
-        self._outbox.tell(TurnCommitted(turn.id, previous))
-        if self._reply:
-            self._outbox.tell(ReplyStarted(turn.id))
-
-    def _tell_stopped(self) -> None:
-        if self._turn and not self._stopped:
-            self._stopped = True
-            self._outbox.tell(SpeechStopped(self._turn.id, self._detector.position))
+        if self._ledger.commit() and self._reply:
+            self._outbox.tell(ReplyStarted(self._reply.turn.id))
 
     # The reply.
 
     def _start_reply(self, event: Event) -> None:
-        turn = self._turn
+        turn = self._ledger.newest
         assert turn is not None
         if isinstance(event, ReplyDue | TurnEnded):
-            self._utterance = event.utterance
+            self._ledger.utterance = event.utterance
         if isinstance(event, TurnEnded) and not event.pause:
-            self._last_word = self._clock.now()  # the time limit: it was not the last
-        turn.receipt.started = self._since_last_word()
+            self._ledger.last_word = self._clock.now()  # the time limit: it was not the last
+        turn.receipt.started = self._ledger.since_last_word
         number = self._conversation.number
-        self._reply = _Reply(number, turn, self._utterance, self._clock.now())
+        self._reply = _Reply(number, turn, self._ledger.utterance, self._clock.now())
         self._reply.task = self.tasks.create_task(self._speak(self._reply))
 
     def _let_out(self, event: Event) -> None:
         reply = self._reply
         assert reply is not None
         reply.let_out.set()
-        if self._committed:
+        if self._ledger.committed:
             self._outbox.tell(ReplyStarted(reply.turn.id))
             return
         receipt = reply.turn.receipt
-        receipt.decided = self._since_last_word()
+        receipt.decided = self._ledger.since_last_word
         receipt.pause = event.pause if isinstance(event, TurnEnded) else None
         receipt.early = (receipt.started or 0.0) < receipt.decided - _AT_ONCE
-        self._tell_stopped()
+        self._ledger.tell_stopped()
         if not self._detector.is_open:
             self._commit_turn()
         self._tell_waiting(reply)
@@ -403,11 +276,8 @@ class Exchange:
         if not self._reply or not self._reply.task:
             return
         self._reply.task.cancel()
-        turn, self._reply = self._reply.turn, None
-        turn.receipt = Receipt(drops=turn.receipt.drops + 1)
-        if self._stopped:
-            self._stopped = False
-            self._outbox.tell(TurnReopened(turn.id, self._detector.position))
+        self._reply = None
+        self._ledger.go_on()
 
     def _stop_reply(self, reason: str) -> None:
         """Stop first, then tell: a slow client must not delay the stop."""
@@ -425,17 +295,11 @@ class Exchange:
         if turn.receipt.heard is None:
             # More than that cannot have been heard; a client that knows better cuts more.
             now = self._clock.now()
-            self._cut(turn, now - (now if turn.audible_at is None else turn.audible_at))
-        self._record.save(turn)
+            self._ledger.cut(turn, now - (now if turn.audible_at is None else turn.audible_at))
+        self._ledger.save(turn)
         if not said_all:
             self._outbox.tell(ReplyDone(turn.id, text, reason, receipt=turn.receipt))
-        self._finish(turn)
-
-    def _cut(self, turn: Turn, heard: float) -> None:
-        """Keep of the reply what was heard of it."""
-        turn.truncate(heard)
-        turn.receipt.heard = turn.reply_audio.duration
-        self._record.save(turn)
+        self._ledger.close(turn)
 
     async def _speak(self, reply: _Reply) -> None:
         turn = reply.turn
@@ -445,7 +309,7 @@ class Exchange:
         self._tell_waiting(reply)
         error = error or self._outbox.overflow
         turn.status = "failed" if error else "completed"
-        self._record.save(turn)
+        self._ledger.save(turn)
         if error:
             self._outbox.tell(ErrorOccurred(error))
         reason = "failed" if error else "completed"
@@ -457,22 +321,11 @@ class Exchange:
         self._reply = None
         self._receive(ReplyHeard(reply.number))
         turn.receipt.heard = turn.reply_audio.duration
-        self._finish(turn)
-        patience = self._detector.patience
-        if not turn.receipt.cut and patience.factor > 1:
-            patience.clean()
-            self._record.patience = patience.factor
-
-    def _finish(self, turn: Turn) -> None:
-        """This turn is over: its figures are complete, but for what the client may still report."""
-        self._record.note(turn)
-        metrics.record_turn(turn.receipt, turn.status)
-        figures = ", ".join(f"{name} {value}" for name, value in turn.receipt.metadata().items())
-        logger.info("%s: turn %s %s: %s", self._id, turn.id, turn.status, figures)
+        self._ledger.close(turn, whole=True)
 
     async def _generate(self, reply: _Reply) -> DuologueError | None:
         """Take what the model says; gives back why it stopped, if not at its end."""
-        past = [past for past in self._record.turns() if past is not reply.turn]
+        past = self._ledger.before(reply.turn)
         prompt = Prompt(reply.utterance, past, self._detector.settings.instructions)
         try:
             async with aclosing(self._model.reply(prompt)) as chunks:
@@ -490,9 +343,9 @@ class Exchange:
     def _take_chunk(self, reply: _Reply, chunk: ReplyChunk) -> None:
         receipt = reply.turn.receipt
         if receipt.first_token is None:
-            receipt.first_token = self._since_last_word()
+            receipt.first_token = self._ledger.since_last_word
         if chunk.audio and receipt.first_sound is None:
-            receipt.first_sound = self._since_last_word()
+            receipt.first_sound = self._ledger.since_last_word
             self._detector.patience.learn(self._clock.now() - reply.begun)
         reply.waiting.append(chunk)
         if reply.let_out.is_set():
@@ -500,7 +353,7 @@ class Exchange:
 
     def _tell_waiting(self, reply: _Reply) -> None:
         """Let the client hear; of a turn that can still go on, nothing before the first sound."""
-        if not self._committed:
+        if not self._ledger.committed:
             if not any(chunk.audio for chunk in reply.waiting):
                 return
             self._commit_turn()
@@ -512,7 +365,7 @@ class Exchange:
         turn = reply.turn
         if chunk.user_text is not None:
             turn.user_text = chunk.user_text
-            self._record.save(turn)
+            self._ledger.save(turn)
             self._outbox.tell(UserTranscribed(turn.id, chunk.user_text, turn.utterance.duration))
         if not chunk.audio and not chunk.text:
             return
@@ -522,9 +375,7 @@ class Exchange:
             turn.audible_at = self._clock.now()
             self._receive(ReplyAudible(reply.number))
 
-    def _since_last_word(self) -> float:
-        return self._clock.now() - self._last_word
-
     def _tell_of_reply(self, event: type[ReplyDucked | ReplyRestored]) -> None:
-        assert self._turn is not None
-        self._outbox.tell(event(self._turn.id))
+        turn = self._ledger.newest
+        assert turn is not None
+        self._outbox.tell(event(turn.id))

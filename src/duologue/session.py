@@ -36,7 +36,8 @@ from duologue.events import (
     SettingsApplied,
     SettingsChanged,
 )
-from duologue.exchange import Endpoint, Exchange, Record
+from duologue.exchange import Endpoint, Exchange
+from duologue.ledger import Ledger, Record
 from duologue.model import SpeechModel
 from duologue.outbox import Outbox
 from duologue.patience import Patience
@@ -44,7 +45,6 @@ from duologue.turn import TurnDetector, Vad
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE = 0.01  # seconds between two things that one window of audio has caused
 _SLICE = 0.1  # seconds of audio worked through between two looks at the event loop: 0.4 ms of VAD
 
 
@@ -108,8 +108,9 @@ class Session:
         self._clock = clock or WallClock()
         self._detector = TurnDetector(vad, settings, Patience(record.patience))
         self._outbox = Outbox(limits.unsent)
+        self._ledger = Ledger(self.id, self._outbox, self._detector, record, self._clock)
         self._exchange = Exchange(
-            self.id, self._outbox, self._detector, model, record, self._clock, endpoint
+            self.id, self._outbox, self._detector, model, self._ledger, self._clock, endpoint
         )
         self._quiet_since = 0.0  # where in the incoming audio the user last had reason to speak
         self._draining = False
@@ -177,11 +178,11 @@ class Session:
                 case AudioReceived(chunk, echo):
                     await self._hear(chunk, echo=echo)
                 case PlaybackTruncated(turn_id, heard):
-                    self._exchange.truncate(turn_id, heard)
+                    self._ledger.truncate(turn_id, heard)
                 case PlaybackStarted(turn_id, ago):
-                    self._exchange.note_playback(turn_id, ago)
+                    self._ledger.note_playback(turn_id, ago)
                 case CutMarked():
-                    self._exchange.mark_cut()
+                    self._ledger.mark_cut()
                 case ClientErred(error, event_id):
                     self._tell(ErrorOccurred(error, event_id))
                 case _:
@@ -246,4 +247,4 @@ class Session:
 
     async def _send(self, event: ServerEvent) -> None:
         await self._transport.send(event)
-        self._exchange.note_sent(event)
+        self._ledger.note_sent(event)

@@ -35,9 +35,7 @@ _HYSTERESIS = 0.15  # silence begins this far below the threshold (Silero's own 
 _ONSET, _OF = 3, 4  # speech that begins an utterance: known 136 ms (p50) after the onset
 _AGAIN, _OF_AGAIN = 2, 3  # speech that ends a pause, or may be an interruption: 104 ms
 _PAUSE = 3  # silence that is a pause: 96 ms
-_SURE = (
-    8  # speech that is an interruption: 296 ms; a cough is shorter in more than half of all cases
-)
+_SURE = 8  # speech that is an interruption: 296 ms; more than half of all coughs are shorter
 _NOTHING = 8  # silence after which what may have been one was none
 _DOUBT = 1.5  # seconds after which it was none in any case
 _REOPEN = 1.0  # seconds of a reply during which going on means: I had not finished
