@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from duologue import weights
 from duologue.audio import INPUT_RATE, AudioChunk, read_audio
 from duologue.config import Config, load_config
 from duologue.exchange import Endpoint
@@ -20,6 +21,13 @@ from duologue.turn import Vad
 
 SHARED = Path(__file__).parents[2] / "shared"
 
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "a byte differs": lambda file: file[:-1] + bytes([file[-1] ^ 1]),
+    "64 bytes differ": lambda file: file[:9999] + bytes(64) + file[10_063:],
+    "the end is missing": lambda file: file[:-1000],
+    "it is text": lambda file: (b"no network " * len(file))[: len(file)],
+}
+
 Serve = Callable[..., Uvicorn]
 
 
@@ -30,6 +38,16 @@ def _data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.delenv("DUOLOGUE_DATA", raising=False)
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
+
+
+def put_damaged(name: str, folder: Path, damage: str = "64 bytes differ") -> Path:
+    """Put a damaged copy of the weights called `name` into a folder, which is to be the cache."""
+    here = weights.cache_folder() / weights.WEIGHTS[name].file_name
+    if not here.is_file():
+        pytest.skip(f"needs the weights; run: duologue pull {name}")
+    path = folder / here.name
+    path.write_bytes(DAMAGES[damage](here.read_bytes()))
+    return path
 
 
 @contextmanager

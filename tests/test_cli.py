@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import secrets
 import signal
 import subprocess
 import sys
@@ -11,16 +10,16 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import soundfile
 
+from conftest import put_damaged
 from duologue import weights
 from duologue.audio import read_audio
-from duologue.receipt import Pause, Receipt
 from duologue.testing import tone
 from duologue.turnlog import TurnLog
+from test_turns_report import keep
 
 COMMAND = [sys.executable, "-m", "duologue"]
 
@@ -148,53 +147,16 @@ def test_say_keeps_no_figures(
     assert not (tmp_path / "share").exists()
 
 
-def test_turns_says_so_when_there_are_none(tmp_path: Path) -> None:
-    said, _ = run("turns", "--data", str(tmp_path))
-    assert said == f"There is no turn in {tmp_path}/turns.sqlite3 yet; talk on the page first.\n"
-    assert list(tmp_path.iterdir()) == []
-    with closing(TurnLog(tmp_path / "turns.sqlite3")) as log:
-        _keep(log, 1, played=0.9)
-    said, _ = run("turns", "--mine", "--data", str(tmp_path))
-    assert said.startswith("There is no turn of this computer's own in ")
-
-
-def test_turns_shows_the_figures_before_and_after_the_first_cut(
+def test_turns_reads_them_where_the_server_keeps_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with closing(TurnLog(tmp_path / "turns.sqlite3")) as log:
-        _keep(log, 4, here=True, played=0.5)
-        _keep(log, 1, here=True, played=0.5, cut="marked")
-        _keep(log, 5, here=True, played=0.7, factor=1.25, drops=1)
-        _keep(log, 10, here=False, played=3.0)
+        keep(log, 20)
+    said, _ = run("turns", "--data", str(tmp_path))
+    assert "all 20 " in " ".join(said.split())
     monkeypatch.setenv("DUOLOGUE_DATA", str(tmp_path))
-    lines = run("turns", "--mine")[0].splitlines()
-    assert [" ".join(line.split()) for line in lines[:4]] == [
-        "turns delay p50 p95 cuts per 100 turns dropped starts per turn patience",
-        "before 5 0.50 s 0.50 s 1 20.0 0.00 x 1.00",
-        "after 5 0.70 s 0.70 s 0 0.0 1.00 x 1.25",
-        "all 10 0.60 s 0.70 s 1 10.0 0.50 x 1.12",
-    ]
-    assert lines[-1].endswith(
-        "UTC  marked   waited 0.50 s (normal x 1.00), finished: 0.94, "
-        "after 3.2 s of speech at -24 dB, room -61 dB"
-    )
-    assert "all 20 " in " ".join(run("turns")[0].split())
-
-
-def test_turns_without_a_cut_has_one_row(tmp_path: Path) -> None:
-    with closing(TurnLog(tmp_path / "turns.sqlite3")) as log:
-        _keep(log, 3, sent=0.5)
-    lines = run("turns", "--data", str(tmp_path))[0].splitlines()
-    assert len(lines) == 2
-    assert " ".join(lines[1].split()) == "all 3 0.50 s 0.50 s 0 0.0 0.00 x 1.00"
-
-
-def _keep(
-    log: TurnLog, count: int, *, here: bool = False, factor: float = 1.0, **figures: Any
-) -> None:
-    pause = Pause(0.94, "normal", factor, 0.5 * factor, 3.2, -23.6, -61.0)
-    for _ in range(count):
-        log.keep("ann", secrets.token_hex(4), Receipt(pause=pause, **figures), "completed", here)
+    assert run("turns")[0] == said
+    assert run("turns", "--mine")[0].startswith("There is no turn of this computer's own in ")
 
 
 def test_doctor_tells_what_is_there() -> None:
@@ -210,6 +172,19 @@ def test_doctor_tells_how_to_get_what_is_not_there(
     said, _ = run("doctor", code=1)
     assert "are missing; get them: duologue pull silero-vad" in said
     assert "run: duologue pull silero-vad" in run("serve", "--model", "echo", code=2)[1]
+
+
+def test_damaged_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = put_damaged("silero-vad", tmp_path)
+    monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
+    said, _ = run("doctor", code=1)
+    assert (
+        f"damaged  the weights silero-vad in {path} are damaged; "
+        "get them again: duologue pull silero-vad\n"
+    ) in said
+    assert run("serve", "--model", "echo", code=2)[1].endswith(
+        f"duologue: the voice activity weights in {path} are damaged; run: duologue pull silero-vad\n"
+    )
 
 
 def test_pull_takes_the_original_s_files_from_a_folder(
@@ -268,17 +243,19 @@ def test_mini_omni_answers_where_its_weights_are_and_the_built_in_chain_elsewher
     assert "first sound of the reply" in said
 
 
+@pytest.mark.parametrize("damaged", [False, True])
 def test_without_smart_turn_it_serves_and_says_what_that_costs(
-    question: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    damaged: bool, question: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     voice_activity = weights.locate("silero-vad")
+    where = f"in {put_damaged('smart-turn', tmp_path)} are damaged" if damaged else "are missing"
     monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
     (tmp_path / voice_activity.name).symlink_to(voice_activity)
     said, complaint = run("say", str(question), "--model", "echo")
     assert "first sound of the reply" in said
     assert complaint == (
         "all pauses are taken alike, however finished they sound: "
-        "the turn taking weights are missing; run: duologue pull smart-turn\n"
+        f"the turn taking weights {where}; run: duologue pull smart-turn\n"
     )
 
 

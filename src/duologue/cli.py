@@ -25,7 +25,7 @@ from duologue.models import mini_omni
 from duologue.models.mini_omni.checkpoint import find_checkpoint
 from duologue.say import Answer, ask
 from duologue.server import Uvicorn, running
-from duologue.turnlog import Figures, Row, read
+from duologue.turns_report import report
 from duologue.vad import Silero
 
 _log = logging.getLogger(__name__)
@@ -66,9 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_pull(commands)
     doctor = commands.add_parser(
         "doctor",
-        help="say what is there, what is missing, and how to get it",
-        description="Say what is there, what is missing, and how to get it. Exit code 1: "
-        "something that the default model needs is missing.",
+        help="say what is there, what is missing or damaged, and how to get it",
+        description="Say what is there, what is missing or damaged, and how to get it. Exit code 1: "
+        "something that the default model needs is missing or damaged.",
     )
     doctor.set_defaults(run=_doctor)
     return parser
@@ -283,54 +283,10 @@ def _write(path: Path, data: bytes) -> None:
         raise InvalidSetting(f"{path} cannot be written: {error.strerror}") from error
 
 
-_MARKS = 5  # how many cuts `turns` shows, the newest
-
-
 def _turns(arguments: argparse.Namespace) -> int:
     path = load_config({"data": arguments.data}).turn_log
-    rows = read(path, here=True if arguments.mine else None)
-    parts = {"all": rows}
-    cuts = [number for number, row in enumerate(rows) if row.receipt.cut]
-    if cuts:
-        parts = {"before": rows[: cuts[0] + 1], "after": rows[cuts[0] + 1 :]} | parts
-    figures = {name: Figures.of(part) for name, part in parts.items()}
-    if not (cuts or figures["all"].turns):
-        where = " of this computer's own" if arguments.mine else ""
-        sys.stdout.write(f"There is no turn{where} in {path} yet; talk on the page first.\n")
-        return 0
-    sys.stdout.write(
-        "         turns  delay p50    p95  cuts  per 100 turns  dropped starts per turn  patience\n"
-    )
-    for name, figure in figures.items():
-        sys.stdout.write(f"{name:<8} {_figures(figure)}\n")
-    if cuts:
-        sys.stdout.write("\nThe newest cuts, and what they were decided by:\n")
-    for number in cuts[-_MARKS:]:
-        sys.stdout.write(f"{_mark(rows[number])}\n")
+    sys.stdout.write(report(path, mine=arguments.mine))
     return 0
-
-
-def _figures(figure: Figures) -> str:
-    median, most = (f"{at:.2f} s" for at in figure.delay) if figure.delay else ("-", "-")
-    share = f"{100 * figure.cuts / figure.turns:.1f}" if figure.turns else "-"
-    patience = "-" if figure.patience is None else f"x {figure.patience:.2f}"
-    return (
-        f"{figure.turns:5}  {median:>9} {most:>6} {figure.cuts:5}  {share:>13}  "
-        f"{figure.drops:23.2f}  {patience:>8}"
-    )
-
-
-def _mark(row: Row) -> str:
-    """One cut: when, how it is known, and the features of the pause that was taken for the end."""
-    pause, said = row.receipt.pause, f"{row.at:%Y-%m-%d %H:%M} UTC  {row.receipt.cut:<7}"
-    if not pause:
-        return f"{said}  no pause: the client or the time limit ended the turn"
-    finished = "not known" if pause.probability is None else f"{pause.probability:.2f}"
-    return (
-        f"{said}  waited {pause.wait:.2f} s ({pause.patience} x {pause.factor:.2f}), "
-        f"finished: {finished}, after {pause.speech:.1f} s of speech at {pause.level:.0f} dB, "
-        f"room {pause.background:.0f} dB"
-    )
 
 
 def _pull(arguments: argparse.Namespace) -> int:
@@ -384,9 +340,8 @@ def _pull_mini_omni(arguments: argparse.Namespace) -> str:
 
 
 def _doctor(_: argparse.Namespace) -> int:
-    complete = True
     rows = [
-        (True, f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+        ("ok", f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     ]
     for package, extra, what in (
         ("gradio", "page", "the page"),
@@ -396,16 +351,19 @@ def _doctor(_: argparse.Namespace) -> int:
     ):
         there = importlib.util.find_spec(package) is not None
         how = "" if there else f" is missing; get it: pip install 'duologue[{extra}]'"
-        rows.append((there, f"{package}, {what}{how}"))
+        rows.append(("ok" if there else "missing", f"{package}, {what}{how}"))
     for status in weights.status():
-        where = f"in {status.path}" if status.present else f"are missing; get them: {status.how}"
-        rows.append((status.present, f"the weights {status.name} {where}"))
-    for there, text in rows:
-        complete = complete and there
-        sys.stdout.write(f"{'ok     ' if there else 'missing'}  {text}\n")
+        where = {
+            "ok": f"in {status.path}",
+            "missing": f"are missing; get them: {status.how}",
+            "damaged": f"in {status.path} are damaged; get them again: {status.how}",
+        }[status.state]
+        rows.append((status.state, f"the weights {status.name} {where}"))
+    for state, text in rows:
+        sys.stdout.write(f"{state:<7}  {text}\n")
     for there, text in _mini_omni():
         sys.stdout.write(f"{'ok     ' if there else 'absent '}  {text}\n")
-    return 0 if complete else 1
+    return 0 if all(state == "ok" for state, _ in rows) else 1
 
 
 def _mini_omni() -> Iterator[tuple[bool, str]]:

@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from duologue.errors import ModelUnavailable, Unreachable
 
@@ -67,13 +68,13 @@ class Status:
 
     Attributes:
         name: what `pull` calls them.
-        present: the whole file lies at `path`.
+        state: what lies at `path`: the file, nothing, or something else.
         path: where they lie, or will.
         how: the command that fetches them.
     """
 
     name: str
-    present: bool
+    state: Literal["ok", "missing", "damaged"]
     path: Path
     how: str
 
@@ -131,30 +132,23 @@ def cache_folder() -> Path:
 def locate(name: str) -> Path:
     """The file of the weights called `name`.
 
+    It is read to the end: a network of which a few bytes differ may well load, and talk nonsense.
+
     Raises:
-        ModelUnavailable: they are missing, or only a part of them is there.
+        ModelUnavailable: they are missing or damaged.
     """
-    weights = _named(name)
-    path = cache_folder() / weights.file_name
-    if not _has_size(path, weights.size):
-        raise ModelUnavailable(
-            f"the {weights.purpose} weights are missing; run: {_command(weights)}"
-        )
-    return path
+    status = _status(_named(name))
+    if status.state == "ok":
+        return status.path
+    where = f"in {status.path} " if status.state == "damaged" else ""
+    raise ModelUnavailable(
+        f"the {WEIGHTS[name].purpose} weights {where}are {status.state}; run: {status.how}"
+    )
 
 
 def status() -> list[Status]:
-    """All weights: what is here, what is missing, how to get it."""
-    folder = cache_folder()
-    return [
-        Status(
-            weights.name,
-            _has_size(folder / weights.file_name, weights.size),
-            folder / weights.file_name,
-            _command(weights),
-        )
-        for weights in WEIGHTS.values()
-    ]
+    """All weights: what is here, what is missing or damaged, how to get it."""
+    return [_status(weights) for weights in WEIGHTS.values()]
 
 
 def pull(name: str) -> bool:
@@ -202,16 +196,15 @@ def _named(name: str) -> Weights:
     return WEIGHTS[name]
 
 
-def _command(weights: Weights) -> str:
-    return f"duologue pull {weights.name}"
-
-
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
+def _status(weights: Weights) -> Status:
+    path, how = cache_folder() / weights.file_name, f"duologue pull {weights.name}"
+    if _is_right(path, weights):
+        return Status(weights.name, "ok", path, how)
+    return Status(weights.name, "damaged" if path.is_file() else "missing", path, how)
 
 
 def _is_right(path: Path, weights: Weights) -> bool:
-    if not _has_size(path, weights.size):
+    if not path.is_file() or path.stat().st_size != weights.size:
         return False
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == weights.sha256
