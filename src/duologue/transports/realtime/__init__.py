@@ -32,7 +32,8 @@ from duologue.events import (
 )
 from duologue.session import Transport
 from duologue.transports.admission import Admission
-from duologue.transports.realtime.codec import Encoder, decode
+from duologue.transports.realtime.decode import decode
+from duologue.transports.realtime.encode import Encoder
 
 _LONG = 256 * 1024  # characters; decoding more would hold the event loop for over 5 ms
 
@@ -111,7 +112,7 @@ def routes(serve: Serve, model: str, admission: Admission) -> list[WebSocketRout
 
     The `model` of the URL is ignored: a server has one. `conversation` in the URL names the
     conversation of this user that the session goes on with; without it, a new one begins.
-    `extensions=1` asks for the events that the API does not have (see `codec`).
+    `extensions=1` asks for the events that the API does not have (see `encode`).
     """
 
     async def realtime(socket: WebSocket) -> None:

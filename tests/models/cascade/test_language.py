@@ -1,0 +1,81 @@
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+pytest.importorskip("xllamacpp")
+
+from duologue import weights
+from duologue.models.cascade.language import LanguageModel, messages
+from models.cascade.rig import needs_weights, together, turn
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def language() -> AsyncIterator[LanguageModel]:
+    language = LanguageModel(weights.locate("smollm2-135m"))
+    await language.start()
+    yield language
+    await language.close()
+
+
+@needs_weights
+@together
+async def test_the_turns_before_reach_the_language_model(language: LanguageModel) -> None:
+    key = turn("The key is in the blue vase.", "Thank you.")
+    with_it = [clause async for clause in language.answer("Where is the key?", [key])]
+    without = [clause async for clause in language.answer("Where is the key?")]
+    assert "vase" in "".join(with_it)
+    assert "vase" not in "".join(without)
+
+
+@needs_weights
+@together
+async def test_many_answers_one_after_the_other_all_come(language: LanguageModel) -> None:
+    # On connections that were kept, one in fifteen broke off.
+    for _ in range(20):
+        assert [clause async for clause in language.answer("Hello.")]
+
+
+@needs_weights
+@together
+async def test_instructions_reach_the_language_model(language: LanguageModel) -> None:
+    answer = [text async for text in language.answer("Who are you?", (), "You are Captain Hook.")]
+    assert "Hook" in "".join(answer)
+
+
+@needs_weights
+@together
+async def test_a_conversation_of_any_length_is_answered(language: LanguageModel) -> None:
+    turns = [turn("7 1 9 " * 30, "漢字 😀 " * 30) for _ in range(50)]
+    for instructions in ("1 2 3 漢字 " * 2000, "xqzjkwvf" * 2000, "1234567890" * 2000):
+        answer = language.answer("\ud800 why " * 500, turns, instructions)
+        with contextlib.suppress(TimeoutError):  # what is too long is refused at once
+            async with asyncio.timeout(0.5), contextlib.aclosing(answer):
+                assert await anext(answer)
+
+
+def test_the_conversation_has_instructions_and_the_turns_that_were_heard() -> None:
+    turns = [turn("", "I did not catch that."), turn("Hi.", ""), turn("My name is Anna.", "Hello!")]
+    [system, *example, user, reply, question] = messages("What is it?", turns, "Be kind.")
+    assert str(system["content"]).endswith("Be kind.")
+    assert len(example) == 2
+    assert [user["content"], reply["content"]] == ["My name is Anna.", "Hello!"]
+    assert question["content"] == "What is it?"
+
+
+def test_old_turns_are_forgotten_a_few_at_a_time() -> None:
+    turns = [turn(f"Question {number}.", "An answer. " * 4) for number in range(60)]
+    firsts = [str(messages("Why?", turns[:count], "")[3]["content"]) for count in range(20, 60)]
+    assert 4 < len(set(firsts)) < 10  # so that most conversations begin like the one before
+    for count in range(60):
+        kept = messages("Why?", turns[:count], "")[3:-1]
+        assert min(2 * count, 4) <= len(kept) <= 30
+        assert not kept or kept[-1]["content"] == ("An answer. " * 4).strip()
+
+
+def test_the_last_turn_is_kept_however_long_it_is() -> None:
+    conversation = messages("Why?", [turn("Hi.", "Hi."), turn("Tell me.", "word " * 1000)], "")
+    assert conversation[-3]["content"] == "Tell me."
+    assert 0 < len(str(conversation[-2]["content"])) < 600

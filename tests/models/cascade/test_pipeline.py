@@ -1,0 +1,192 @@
+import asyncio
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import psutil
+import pytest
+
+pytest.importorskip("pocketsphinx")
+pytest.importorskip("xllamacpp")
+pytest.importorskip("espeakng_loader")
+
+from conftest import SHARED
+from duologue import weights
+from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, read_audio, silence
+from duologue.errors import InvalidSetting, ModelUnavailable
+from duologue.model import Prompt, ReplyChunk, SpeechModel, load_model
+from duologue.models.cascade import pipeline
+from models.cascade.rig import abandon, collect, needs_weights, said, together
+
+QUESTION = SHARED / "audio" / "question1.wav"
+
+
+@pytest.mark.skipif(not QUESTION.is_file(), reason="needs ../shared/audio")
+@needs_weights
+@together
+async def test_a_recorded_question_is_understood_and_answered(model: SpeechModel) -> None:
+    chunks = await collect(model, Prompt(read_audio(QUESTION)))
+    assert chunks[0] == ReplyChunk(user_text="What is your name?")
+    assert len(said(chunks)) > 5
+    assert said(chunks) == said(chunks).strip()
+
+
+@needs_weights
+@together
+async def test_each_clause_comes_with_its_sound(model: SpeechModel, speech: AudioChunk) -> None:
+    [first, *clauses] = await collect(model, Prompt(speech))
+    assert first.user_text
+    assert first.audio is None
+    assert clauses
+    for clause in clauses:
+        assert clause.text
+        assert clause.user_text is None
+        assert clause.audio
+        assert clause.audio.rate == REPLY_RATE
+        assert clause.audio.samples.dtype == np.float32
+        assert 0.5 < np.abs(clause.audio.samples).max() < 0.71  # -6 to -3 dB
+        assert 0.02 * len(clause.text) < clause.audio.duration < 0.2 * len(clause.text) + 0.5
+
+
+@pytest.mark.skipif(not QUESTION.is_file(), reason="needs ../shared/audio")
+@needs_weights
+@together
+async def test_the_first_clause_comes_before_the_last_is_written(model: SpeechModel) -> None:
+    began = time.perf_counter()
+    prompt = Prompt(read_audio(QUESTION), instructions="You are a pirate. Talk like a pirate.")
+    times = [time.perf_counter() - began async for chunk in model.reply(prompt) if chunk.audio]
+    assert len(times) > 1
+    assert times[-1] - times[0] > 0.1
+
+
+@needs_weights
+@together
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 2.0])
+async def test_silence_is_answered_without_a_thought(model: SpeechModel, seconds: float) -> None:
+    [heard, reply] = await collect(model, Prompt(silence(seconds, INPUT_RATE)))
+    assert heard.user_text == ""
+    assert reply.text == "I did not catch that."
+    assert reply.audio
+    assert reply.audio.duration > 0.5
+
+
+@needs_weights
+@together
+async def test_noise_is_no_question(model: SpeechModel) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.05, 2 * INPUT_RATE).astype(np.float32)
+    [heard, reply] = await collect(model, Prompt(AudioChunk(noise, INPUT_RATE)))
+    assert heard.user_text == ""
+    assert reply.text == "I did not catch that."
+
+
+@needs_weights
+@together
+async def test_four_replies_at_once_all_come_to_their_end(
+    model: SpeechModel, speech: AudioChunk
+) -> None:
+    replies = await asyncio.gather(*(collect(model, Prompt(speech)) for _ in range(4)))
+    assert all(said(chunks) for chunks in replies)
+
+
+@needs_weights
+@together
+async def test_a_reply_does_not_hold_up_the_loop(model: SpeechModel, speech: AudioChunk) -> None:
+    worst = 0.0
+
+    async def tick() -> None:
+        nonlocal worst
+        while True:
+            began = time.process_time()  # wall time would count what else the machine does
+            await asyncio.sleep(0.001)
+            worst = max(worst, time.process_time() - began)
+
+    ticking = asyncio.create_task(tick())
+    await asyncio.gather(*(collect(model, Prompt(speech)) for _ in range(2)))
+    await abandon(cast("asyncio.Task[object]", ticking))
+    assert worst < 0.02  # 4 ms where this was written
+
+
+@needs_weights
+async def test_nothing_is_left_after_close(speech: AudioChunk) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    model = load_model("cascade", recognisers="1")
+    await model.start()
+    task = asyncio.create_task(collect(model, Prompt(speech)))
+    await asyncio.sleep(0.05)
+    await abandon(cast("asyncio.Task[object]", task))  # its place is being repaired
+    assert set(psutil.Process().children(recursive=True)) > before
+    await model.close()
+    assert set(psutil.Process().children(recursive=True)) == before
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@needs_weights
+def test_the_processes_end_with_a_server_that_is_killed() -> None:
+    script = """
+import asyncio
+from duologue.model import load_model
+async def main():
+    await load_model("cascade").start()
+    print("ready", flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as server:
+        assert server.stdout
+        assert server.stdout.readline() == b"ready\n"
+        processes = psutil.Process(server.pid).children(recursive=True)
+        assert len(processes) == 3
+        server.kill()
+    assert psutil.wait_procs(processes, timeout=30)[1] == []
+
+
+@needs_weights
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.8])
+async def test_a_start_that_is_abandoned_leaves_nothing(seconds: float) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    task = asyncio.ensure_future(load_model("cascade").start())
+    await asyncio.sleep(seconds)
+    await abandon(cast("asyncio.Task[object]", task))
+    assert set(psutil.Process().children(recursive=True)) == before
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@needs_weights
+async def test_close_without_start_is_fine() -> None:
+    await load_model("cascade").close()
+
+
+async def test_weights_that_cannot_be_read_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nonsense = tmp_path / "nonsense.gguf"
+    nonsense.write_bytes(bytes(1000))
+    monkeypatch.setattr(weights, "locate", lambda name: nonsense)
+    before = set(psutil.Process().children(recursive=True))
+    model = load_model("cascade")
+    with pytest.raises(ModelUnavailable, match=r"the language model could not start: .+"):
+        await model.start()
+    assert set(psutil.Process().children(recursive=True)) == before
+
+
+def test_missing_weights_are_told_before_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
+    with pytest.raises(ModelUnavailable, match="run: duologue pull smollm2-135m"):
+        load_model("cascade")
+
+
+def test_a_missing_package_is_told_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_PACKAGES", ("no_such_package",))
+    with pytest.raises(ModelUnavailable, match=r"pip install 'duologue\[cascade\]'"):
+        load_model("cascade")
+
+
+@pytest.mark.parametrize("number", ["0", "9", "-1", "two", "", "²"])
+def test_a_wrong_number_of_recognisers_is_refused(number: str) -> None:
+    with pytest.raises(InvalidSetting, match="from 1 to 8"):
+        load_model("cascade", recognisers=number)

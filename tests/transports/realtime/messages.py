@@ -1,0 +1,87 @@
+"""Messages as clients send them, and some that are none."""
+
+import base64
+import json
+from typing import Any
+
+from duologue.audio import AudioChunk
+
+
+def message(kind: str, **fields: Any) -> str:
+    return json.dumps({"type": kind, **fields})
+
+
+def append(chunk: AudioChunk, **more: Any) -> str:
+    sound = base64.b64encode(chunk.pcm16()).decode()
+    return message("input_audio_buffer.append", audio=sound, **more)
+
+
+def update(kind: Any = "server_vad", **turn_detection: Any) -> str:
+    detection = {"type": kind, **turn_detection}
+    session = {"type": "realtime", "audio": {"input": {"turn_detection": detection}}}
+    return message("session.update", session=session)
+
+
+BAD = [
+    ("", "no JSON"),
+    ("{", "no JSON"),
+    ("[" * 100_000, "no JSON"),
+    ("[]", "not a JSON list"),
+    ("{}", "event type None is not known"),
+    (message("make.coffee"), "'make.coffee' is not known here; known are session.update"),
+    (message("input_audio_buffer.append"), "audio: Field required"),
+    (message("input_audio_buffer.append", audio=7), "audio: Input should be a valid string"),
+    (message("input_audio_buffer.append", audio="!!!"), "must be base64"),
+    (message("input_audio_buffer.append", audio=""), "audio is empty"),
+    (message("input_audio_buffer.append", audio="QUJD"), "3 bytes"),
+    (update(threshold="high"), "audio.input.turn_detection.threshold"),
+    (update(threshold=2), "threshold goes from 0 to 1, not 2"),
+    (update("semantic_vad", eagerness="keen"), "audio.input.turn_detection.eagerness"),
+    (update("semantic_vad", threshold="high"), "threshold is a number, not 'high'"),
+    (update("semantic_vad", idle_timeout_ms=True), "idle_timeout_ms is a number, not True"),
+    (message("duologue.playback.started", item_id="item_u1", ago_ms=1), "item_id: String should"),
+    (message("duologue.playback.started", item_id="item_a1", ago_ms=-1), "ago_ms: Input should"),
+    (message("duologue.playback.started", item_id="item_a1", ago_ms="1"), "ago_ms: Input should"),
+    ('{"type": "duologue.playback.started", "item_id": "item_a1", "ago_ms": NaN}', "ago_ms: Input"),
+    (message("duologue.playback.started"), "Field required"),
+    (message("input_audio_buffer.append", audio="QUJD", echo="yes"), "echo: Input should be"),
+    (update(silence_duration_ms=-5), "silence_duration_ms goes from 100 to 10000, not -5"),
+    (message("session.update"), "session.update"),
+    (message("session.update", session={"type": "transcription"}), "session.update"),
+    (
+        message(
+            "session.update",
+            session={"type": "realtime", "audio": {"input": {"format": {"type": "audio/pcmu"}}}},
+        ),
+        "audio/pcm at 24000 Hz here, not as audio/pcmu",
+    ),
+    (
+        message("conversation.item.truncate", item_id="item_u1", content_index=0, audio_end_ms=1),
+        "only an assistant's item",
+    ),
+    (
+        message("conversation.item.truncate", item_id="item_a1", content_index=0, audio_end_ms=-1),
+        "to 0 to 3600000 ms",
+    ),
+    (
+        message(
+            "conversation.item.truncate", item_id="item_a1", content_index=0, audio_end_ms=10**400
+        ),
+        "to 0 to 3600000 ms",
+    ),
+    (update("semantic_vad", threshold=2), "threshold goes from 0 to 1, not 2"),
+    (update("semantic_vad", threshold=float("nan")), "threshold goes from 0 to 1, not nan"),
+    (update("semantic_vad", prefix_padding_ms=5001), "prefix_padding_ms goes from 0 to 5000"),
+    (update("semantic_vad", idle_timeout_ms=10), "idle_timeout_ms goes from 1000 to 3600000"),
+    (update("semantic_vad", eagerness=["low"]), "audio.input.turn_detection.eagerness"),
+    (update("semantic_vad", create_response="maybe"), "turn_detection.create_response"),
+    (message("duologue.playback.started", item_id="item_a1", ago_ms=True), "ago_ms: Input should"),
+    (
+        message("duologue.playback.started", item_id="item_a1", ago_ms=60_001),
+        "ago_ms: Input should be less than or equal to 60000",
+    ),
+    (message("duologue.playback.started", item_id=7, ago_ms=1), "item_id: Input should be a valid"),
+    (message("input_audio_buffer.append", audio="QUJD", echo=1), "echo: Input should be"),
+    (message("input_audio_buffer.append", audio="QUJD", echo=None), "echo: Input should be"),
+]
+"""(what is no event, of the sentence that is said about it)"""

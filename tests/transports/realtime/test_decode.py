@@ -1,0 +1,160 @@
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from duologue import events
+from duologue.audio import REPLY_RATE, silence
+from duologue.events import ClientErred, Settings, SettingsChanged
+from duologue.transports.realtime.decode import decode
+from transports.realtime.messages import BAD, append, message, update
+
+
+def test_settings_are_merged_field_by_field() -> None:
+    before = Settings(threshold=0.7, instructions="Be brief.")
+    event = decode(update(silence_duration_ms=800, idle_timeout_ms=6000), before)
+    assert event == SettingsChanged(
+        Settings(
+            threshold=0.7,
+            instructions="Be brief.",
+            patience="fixed",
+            silence=0.8,
+            idle_timeout=6.0,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("detection", "patience"),
+    [
+        ({"eagerness": "low"}, "patient"),
+        ({"eagerness": "medium"}, "normal"),
+        ({"eagerness": "high"}, "quick"),
+        ({"eagerness": "auto"}, "normal"),
+        ({}, "normal"),
+    ],
+)
+def test_eagerness_is_the_opposite_of_patience(detection: Any, patience: Any) -> None:
+    event = decode(update("semantic_vad", **detection), Settings(patience="fixed"))
+    assert event == SettingsChanged(Settings(patience=patience))
+
+
+def test_semantic_vad_takes_the_numbers_of_server_vad_too() -> None:
+    numbers = {"threshold": 0.6, "prefix_padding_ms": 100, "idle_timeout_ms": 5000}
+    event = decode(update("semantic_vad", **numbers), Settings())
+    assert event == SettingsChanged(Settings(threshold=0.6, prefix_padding=0.1, idle_timeout=5.0))
+
+
+def test_no_turn_detection_is_push_to_talk() -> None:
+    session = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+    event = decode(message("session.update", session=session), Settings())
+    assert event == SettingsChanged(Settings(turn_detection=False))
+
+
+def test_what_means_nothing_here_is_ignored() -> None:
+    session = {
+        "type": "realtime",
+        "tracing": "auto",
+        "tools": [],
+        "wonder": 7,
+        "audio": {
+            "input": {"turn_detection": {"type": "semantic_vad", "wonder": 7}},
+            "output": {"voice": "ash", "speed": 1.5},
+        },
+    }
+    assert decode(message("session.update", session=session), Settings()) == SettingsChanged(
+        Settings()
+    )
+
+
+@pytest.mark.parametrize(("text", "sentence"), BAD)
+def test_what_is_no_event_gets_one_sentence(text: str, sentence: str) -> None:
+    event = decode(text, Settings())
+    assert isinstance(event, ClientErred)
+    assert sentence in str(event.error)
+    assert "\n" not in str(event.error)
+
+
+def test_what_the_api_has_no_event_for_is_understood() -> None:
+    started = message("duologue.playback.started", item_id="item_aabc", ago_ms=40)
+    assert decode(started, Settings()) == events.PlaybackStarted("abc", 0.04)
+    assert decode(message("duologue.cut.marked"), Settings()) == events.CutMarked()
+    sound = base64.b64encode(silence(0.1, REPLY_RATE).pcm16()).decode()
+    for echo in (True, False):
+        chunk = decode(message("input_audio_buffer.append", audio=sound, echo=echo), Settings())
+        assert isinstance(chunk, events.AudioReceived)
+        assert chunk.echo is echo
+    plain = decode(append(silence(0.1, REPLY_RATE)), Settings())
+    assert isinstance(plain, events.AudioReceived)
+    assert plain.echo is False
+
+
+@given(st.floats(0, 60_000) | st.integers(0, 60_000))
+@example(0)
+@example(60_000)
+def test_a_report_of_playback_is_taken_whenever_it_comes_within_a_minute(ago: float) -> None:
+    report = message("duologue.playback.started", item_id="item_aabc", ago_ms=ago)
+    assert decode(report, Settings()) == events.PlaybackStarted("abc", ago / 1000)
+
+
+def test_an_error_names_the_event_that_it_is_about() -> None:
+    event = decode(message("make.coffee", event_id="evt_7"), Settings())
+    assert isinstance(event, ClientErred)
+    assert event.event_id == "evt_7"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+kinds = st.sampled_from(
+    [
+        "session.update",
+        "input_audio_buffer.append",
+        "input_audio_buffer.commit",
+        "conversation.item.truncate",
+        "response.create",
+        "duologue.playback.started",
+        "duologue.cut.marked",
+    ]
+)
+detections = st.dictionaries(
+    st.sampled_from(
+        [
+            "kind",
+            "eagerness",
+            "threshold",
+            "prefix_padding_ms",
+            "silence_duration_ms",
+            "idle_timeout_ms",
+            "create_response",
+            "interrupt_response",
+        ]
+    ),
+    st.sampled_from(["semantic_vad", "server_vad", "low", "auto", None, True, 10**400])
+    | json_values,
+)
+
+
+@given(
+    st.text()
+    | json_values.map(json.dumps)
+    | st.builds(
+        lambda kind, rest: json.dumps({**rest, "type": kind}),
+        kinds,
+        st.dictionaries(
+            st.sampled_from(
+                ["audio", "echo", "session", "item_id", "audio_end_ms", "ago_ms", "response"]
+            ),
+            json_values,
+        ),
+    )
+    | detections.map(lambda detection: update(**detection))
+)
+@example('{"audio": "\\u0080", "type": "input_audio_buffer.append"}')
+def test_nothing_a_client_sends_breaks_the_decoder(text: str) -> None:
+    decode(text, Settings())
