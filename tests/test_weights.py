@@ -237,7 +237,7 @@ def test_ctrl_c_leaves_nothing_behind(
     with start_pull(tiny) as process:
         assert slow_index.wait(20)
         process.send_signal(signal.SIGINT)
-        assert process.wait(10)
+        assert process.wait(60)
     assert [path.name for path in cache.iterdir()] == [".lock"]
 
 

@@ -1,6 +1,6 @@
 """Interruptions, and what is none, while a reply is played: the product's own detector and table."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ _USER = 0.05  # level of the user's speech
 _LEARN = round(2.0 / _SECONDS)  # windows in which the gate learns
 _DELAYS = 12  # windows of played sound that a window of the microphone may hold
 _MARGIN = 10 ** (4 / 20)
+_DUCKED, _DUCK, _RESTORE = 10 ** (-15 / 20), 0.05, 0.1  # as the page does it (`sound.js`)
+_OBEYS = 0.1  # seconds until the loudspeaker does what the server has decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +35,53 @@ class EchoGate:
 
     def __init__(self) -> None:
         self._played: list[float] = []
-        self._heard: list[float] = []
         self._ratio = 0.0
 
     def is_echo(self, microphone: float, played: float) -> bool:
         """Whether a window at this level is explained by what was played until now."""
         self._played.append(played)
-        self._heard.append(microphone)
         loudest = max(self._played[-_DELAYS:])
         if len(self._played) <= _LEARN:
             self._ratio = max(self._ratio, microphone / (loudest + 1e-9) if loudest > 1e-4 else 0)
             return True
-        return max(self._heard[-3:]) < loudest * self._ratio * _MARGIN
+        return microphone < loudest * self._ratio * _MARGIN
+
+
+class Loudspeaker:
+    """A reply, and its echo in the microphone, through a room that dies away in 100 ms.
+
+    Attributes:
+        played: float32 [T], by the samples of the microphone.
+        echo: the same.
+    """
+
+    def __init__(self, reply: Samples, decibels: float) -> None:
+        time = np.arange(round(0.1 * INPUT_RATE)) / INPUT_RATE
+        rng = np.random.default_rng(1)
+        self._room = rng.standard_normal(len(time)) * np.exp(-time / 0.03)
+        self._reply = reply
+        self._gain = np.ones(len(reply), np.float32)
+        self._scale = 1.0
+        self._play()
+        if reply.any():
+            self._scale = float(level(as_loud_as_speech(self.echo, decibels)) / level(self.echo))
+            self._play()
+
+    def turn(self, gain: float, at: int, within: float) -> None:
+        """Change the gain `_OBEYS` after the sample `at`, in a ramp."""
+        at = max(0, at + round(_OBEYS * INPUT_RATE))
+        ramp = np.linspace(1, 0, round(within * INPUT_RATE), dtype=np.float32)[
+            : len(self._gain) - at
+        ]
+        self._gain[at:] = gain
+        self._gain[at : at + len(ramp)] += (self._gain[at - 1] - gain) * ramp
+        self._play()
+
+    def _play(self) -> None:
+        self.played = self._reply * self._gain
+        size = len(self.played) + len(self._room)
+        echo = np.fft.irfft(np.fft.rfft(self.played, size) * np.fft.rfft(self._room, size), size)
+        self.echo = (self._scale * echo[: len(self.played)]).astype(np.float32)
 
 
 def react(
@@ -62,58 +99,60 @@ def react(
     before = own * (_USER / level(own))
     silence = np.zeros(round(1.5 * INPUT_RATE), np.float32)
     lead = np.concatenate([before, silence])
-    start = len(lead) // WINDOW * WINDOW
+    lead = lead[: len(lead) // WINDOW * WINDOW]
     length = round((_ONSET + _LISTEN) * INPUT_RATE)
-    played = np.zeros(length, np.float32) if reply is None else np.resize(reply, length)
-    microphone = _echo(played, echo)
+    said = np.zeros(length, np.float32)
     onset = round(_ONSET * INPUT_RATE)
     heard = sound[: length - onset]
-    microphone[onset : onset + len(heard)] += heard
+    said[onset : onset + len(heard)] = heard
     rng = np.random.default_rng(len(sound))
-    room = rng.standard_normal(start + length).astype(np.float32) * 1e-4
-    whole = np.concatenate([lead[:start], microphone]) + room
-    return _watch(whole, played, start, ears, gate=reply is not None)
+    room = rng.standard_normal(len(lead) + length).astype(np.float32) * 1e-4
+    played = np.zeros(length, np.float32) if reply is None else np.resize(reply, length)
+    call = _Call(ears, Loudspeaker(played, echo), gate=reply is not None)
+    for number, window in enumerate(windows(np.concatenate([lead, said]) + room)):
+        call.push(window, number * WINDOW - len(lead))
+    return call.reaction
 
 
-def _watch(whole: Samples, played: Samples, start: int, ears: Ears, *, gate: bool) -> Reaction:
-    track = iter(ears.track(whole))
-    detector = TurnDetector(lambda _: next(track), Settings(patience="fixed"))
-    conversation, echo_gate = Conversation(), EchoGate()
-    ducked = stopped = None
-    for number, window in enumerate(windows(whole)):
-        at = number * WINDOW - start
+class _Call:
+    """The product's detector and table, and the page's gate and ducking, window by window."""
+
+    def __init__(self, ears: Ears, loudspeaker: Loudspeaker, *, gate: bool) -> None:
+        self.reaction = Reaction(None, None)
+        self._loudspeaker = loudspeaker
+        self._gate = EchoGate() if gate else None
+        self._detector = TurnDetector(ears.stream(), Settings(patience="fixed"))
+        self._conversation = Conversation()
+
+    def push(self, window: Samples, at: int) -> None:
+        """Hear a window, and the echo, from the sample `at` of the reply on."""
         echo = False
         if at >= 0:
-            if not detector.playing and stopped is None:
-                conversation.receive(ReplyAudible(conversation.number))
-                detector.playing = True
-            if gate:
-                echo = echo_gate.is_echo(_rms(window), _rms(played[at : at + WINDOW]))
-        for event in detector.push(AudioChunk(window, INPUT_RATE), echo=echo):
-            if stopped is not None:
-                continue
-            actions = conversation.receive(event)
-            now = (at + WINDOW) / INPUT_RATE - _ONSET
-            if Action.DUCK in actions and ducked is None:
-                ducked = now
-            if at >= 0 and Action.STOP_REPLY in actions:
-                stopped = now
-        if conversation.state not in (State.SPEAKING, State.DUCKED):
-            detector.playing = False
-    return Reaction(ducked, stopped)
+            self._speak()
+            window = window + self._loudspeaker.echo[at : at + WINDOW]
+            if self._gate:
+                played = self._loudspeaker.played[at : at + WINDOW]
+                echo = self._gate.is_echo(_rms(window), _rms(played))
+        for event in self._detector.push(AudioChunk(window, INPUT_RATE), echo=echo):
+            if self.reaction.stopped is None:
+                self._do(self._conversation.receive(event), at + WINDOW)
+        self._detector.playing = self._conversation.state in (State.SPEAKING, State.DUCKED)
 
+    def _speak(self) -> None:
+        if not self._detector.playing and self.reaction.stopped is None:
+            self._conversation.receive(ReplyAudible(self._conversation.number))
+            self._detector.playing = True
 
-def _echo(played: Samples, decibels: float) -> Samples:
-    """What the microphone hears of it: through a room that dies away in 100 ms."""
-    if not np.isfinite(decibels) or not played.any():
-        return np.zeros(len(played), np.float32)
-    rng = np.random.default_rng(1)
-    time = np.arange(round(0.1 * INPUT_RATE)) / INPUT_RATE
-    room = rng.standard_normal(len(time)) * np.exp(-time / 0.03)
-    size = len(played) + len(room)
-    heard = np.fft.irfft(np.fft.rfft(played, size) * np.fft.rfft(room, size), size)
-    echo: Samples = heard[: len(played)].astype(np.float32)
-    return as_loud_as_speech(echo, decibels)
+    def _do(self, actions: Sequence[Action], at: int) -> None:
+        seconds = at / INPUT_RATE - _ONSET
+        if Action.DUCK in actions:
+            self._loudspeaker.turn(_DUCKED, at, _DUCK)
+            if self.reaction.ducked is None:
+                self.reaction = Reaction(seconds, None)
+        if Action.RESTORE in actions:
+            self._loudspeaker.turn(1, at, _RESTORE)
+        if at >= 0 and Action.STOP_REPLY in actions:
+            self.reaction = Reaction(self.reaction.ducked, seconds)
 
 
 def _rms(window: Samples) -> float:

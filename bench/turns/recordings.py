@@ -13,7 +13,7 @@ from duologue.audio import INPUT_RATE, Samples, read_audio
 from duologue.endpoint import SmartTurn
 from duologue.errors import DuologueError
 from duologue.turn import WINDOW
-from duologue.vad import Silero
+from duologue.vad import Silero, SileroStream
 from duologue.weights import cache_folder
 
 CONVERSATIONAL = ("cmd", "cmd2", "cmd_short", "question", "short", "mono", "ami")
@@ -144,11 +144,15 @@ class Ears:
         if self._file.is_file():
             self._answers = json.loads(self._file.read_text())
 
+    def stream(self) -> SileroStream:
+        """Silero, for a sound that is not known beforehand."""
+        return self._silero.stream()
+
     def track(self, samples: Samples) -> list[float]:
         """Speech probability, window by window."""
         name = hashlib.sha256(samples.tobytes()).digest()
         if name not in self._tracks:
-            stream = self._silero.stream()
+            stream = self.stream()
             self._tracks[name] = [stream(window) for window in windows(samples)]
         return self._tracks[name]
 

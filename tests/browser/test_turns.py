@@ -202,7 +202,7 @@ async def test_the_microphone_is_sent_in_smaller_pieces_during_a_reply(
     speaking, listening = states["speaking"], states["listening"]
     during = {round(size, 3) for at, size in sizes if speaking + 0.2 < at < listening}
     after = {round(size, 3) for at, size in sizes if at > listening + 0.2}
-    assert (during, after) == ({0.02}, {0.04})
+    assert (during, after) == ({0.011}, {0.04})
 
 
 async def test_a_reply_that_comes_back_into_the_microphone_is_stopped_by_the_user_only(

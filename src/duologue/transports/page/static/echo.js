@@ -9,7 +9,7 @@
 // Headphones send nothing back; then a few moments of a reply are enough to know that, and nobody is hindered.
 
 const REACH = 0.4; // seconds from when a sound is rendered until the room has done with it, output latency apart
-const DIP = 0.1; // seconds: shorter dips are inside a word, so of the microphone the loudest of this time counts
+const SEEN = 0.03; // seconds that the server judges at once: of the microphone, the loudest of this time counts
 const MARGIN = 4; // decibels above the loudest echo so far; of half of ENOUGH, twice that, and so on
 const ENOUGH = 2; // seconds of replies from which the echo is known
 const RAW = 0; // decibels from what is played to its echo, at most: nobody talks with what sends back more than it gets
@@ -24,7 +24,7 @@ export class EchoGate {
   #expected; // decibels
   #played = []; // {at, level}: of the newest REACH, in decibels
   #loudest = -Infinity; // of all that was played
-  #heard = []; // {at, level}: of the newest DIP
+  #heard = []; // {at, level}: of the newest SEEN
   #playing = false;
   #since = 0; // when the reply that is played began, or was at full level again
   #ducked = false;
@@ -87,7 +87,7 @@ export class EchoGate {
    * @param {number} latency seconds from rendering to the loudspeaker, as far as the browser knows
    */
   isEcho(level, seconds, at, latency) {
-    this.#heard = [...this.#heard.filter((chunk) => chunk.at > at - DIP), { at, level: decibels(level) }];
+    this.#heard = [...this.#heard.filter((chunk) => chunk.at > at - SEEN), { at, level: decibels(level) }];
     this.#played = this.#played.filter((window) => window.at >= at - seconds - REACH - latency);
     const played = loudest(this.#played, "level");
     if (played === -Infinity) return false;
