@@ -157,6 +157,17 @@ async def test_a_client_that_asks_for_its_replies_gets_none_begun() -> None:
         assert c.kinds()[4:] == [ReplyStarted, ReplyDelta, ReplyDone]
 
 
+async def test_a_turn_is_told_whether_the_one_before_was_answered() -> None:
+    async with call(ScriptedModel([say("Hi.")]), Settings(create_response=False)) as c:
+        await c.speak()
+        await c.speak()
+        c.line.push(ReplyRequested())
+        await settle()
+        await c.clock.advance(1)
+        await c.speak()
+        assert [event.answered for event in c.line.told(TurnCommitted)] == [False, False, True]
+
+
 async def test_a_commit_in_a_pause_lets_the_reply_out_that_was_begun() -> None:
     async with call(ScriptedModel([say("Hi.")])) as c:
         await c.live(tone(1), silence(0.5, INPUT_RATE))

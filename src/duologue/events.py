@@ -292,10 +292,17 @@ class SpeechStopped:
 
 @dataclass(frozen=True, slots=True)
 class TurnCommitted:
-    """The utterance is complete and kept; `previous_id` is the turn before, if there was one."""
+    """The utterance is complete and kept.
+
+    Attributes:
+        turn_id: of which it is a part.
+        previous_id: of the turn before, if there was one.
+        answered: something of a reply to the turn before was sent.
+    """
 
     turn_id: str
     previous_id: str | None
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,13 +136,13 @@ class Ledger:
         self.committed = True
         if turn.receipt.decided is None:
             turn.receipt.decided = self.since_last_word
-        turns = self._record.turns()
-        previous = turns[-1].id if turns else None
+        before = next(reversed(self._record.turns()), None)
         turn.utterance = self.utterance
         self._record.save(turn)
         if self._detector.settings.turn_detection:
             self.tell_stopped()
-        self._outbox.tell(TurnCommitted(turn.id, previous))
+        answered = before is not None and (bool(before.reply) or before.audible_at is not None)
+        self._outbox.tell(TurnCommitted(turn.id, before.id if before else None, answered))
         return True
 
     def break_off(self) -> None:

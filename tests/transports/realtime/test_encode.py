@@ -22,7 +22,7 @@ ONE_TURN: list[events.ServerEvent] = [
     events.SettingsApplied(Settings(turn_detection=False)),
     events.TurnStarted("t1", 0.5),
     events.SpeechStopped("t1", 1.5),
-    events.TurnCommitted("t1", "t0"),
+    events.TurnCommitted("t1", "t0", answered=True),
     events.ReplyStarted("t1"),
     events.UserTranscribed("t1", "hello", 1.0),
     events.ReplyDelta("t1", tone(0.1, REPLY_RATE), "Hi "),
@@ -88,6 +88,20 @@ def test_a_turn_has_the_documented_order() -> None:
     kinds = [fields["type"] for fields in encode(*ONE_TURN[2:10])]
     kinds.remove("conversation.item.input_audio_transcription.completed")
     assert kinds == ORDER
+
+
+@pytest.mark.parametrize(
+    ("event", "previous"),
+    [
+        (events.TurnCommitted("t1", None), None),
+        (events.TurnCommitted("t1", "t0", answered=True), "item_at0"),
+        (events.TurnCommitted("t1", "t0"), "item_ut0"),
+    ],
+)
+def test_an_utterance_follows_the_newest_item(
+    event: events.TurnCommitted, previous: str | None
+) -> None:
+    assert [fields["previous_item_id"] for fields in encode(event)] == [previous] * 3
 
 
 def test_a_reply_stopped_before_its_first_sound_has_no_item() -> None:

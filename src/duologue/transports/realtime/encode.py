@@ -58,8 +58,8 @@ class Encoder:
                 yield from self._reply_delta(event)
             case events.ReplyDone():
                 yield from self._reply_done(event)
-            case events.TurnCommitted(turn_id, previous_id):
-                yield from _turn_committed(turn_id, previous_id)
+            case events.TurnCommitted():
+                yield from _turn_committed(event)
             case events.SessionStarted(_, settings):
                 yield _event(wire.SessionCreatedEvent, session=self._session(settings))
             case events.SettingsApplied(settings):
@@ -148,9 +148,10 @@ def _extension(event: events.ReplyDucked | events.ReplyRestored) -> str:
     return json.dumps({"type": f"duologue.reply.{kind}", "item_id": f"item_a{event.turn_id}"})
 
 
-def _turn_committed(turn_id: str, previous_id: str | None) -> Iterator[BaseModel]:
-    item_id = f"item_u{turn_id}"
-    previous = f"item_a{previous_id}" if previous_id else None
+def _turn_committed(event: events.TurnCommitted) -> Iterator[BaseModel]:
+    item_id = f"item_u{event.turn_id}"
+    newest = "a" if event.answered else "u"  # of the items of the turn before
+    previous = f"item_{newest}{event.previous_id}" if event.previous_id else None
     item = {
         "type": "message",
         "object": "realtime.item",
