@@ -6,14 +6,17 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from conftest import DAMAGES, put_damaged
 from duologue import weights
+from duologue.endpoint import SmartTurn
 from duologue.errors import ModelUnavailable, Unreachable
+from duologue.vad import Silero
 from duologue.weights import Status, Weights, cache_folder, locate, pull, status
 
 CONTENT = b"the weights" * 1000
@@ -159,6 +162,27 @@ def test_damaged_weights_are_refused_and_pulled_again(
     assert str(failure.value) == sentence
     assert pull("tiny")
     assert locate("tiny").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    ("network", "name", "purpose"),
+    [(Silero, "silero-vad", "voice activity"), (SmartTurn, "smart-turn", "turn taking")],
+)
+def test_a_network_is_not_made_of_damaged_weights(
+    network: Callable[[], object],
+    name: str,
+    purpose: str,
+    damage: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = put_damaged(name, tmp_path, damage)
+    monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
+    with pytest.raises(ModelUnavailable) as failure:
+        network()
+    sentence = f"the {purpose} weights in {path} are damaged; run: duologue pull {name}"
+    assert str(failure.value) == sentence
 
 
 def test_status_tells_what_is_there(tiny: Weights, cache: Path) -> None:
