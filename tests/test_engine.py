@@ -130,7 +130,7 @@ async def test_an_abandoned_reply_frees_its_slot_within_a_step() -> None:
     async with running(1) as (engine, network):
         async with aclosing(engine.reply(prompt("1000000"))) as chunks:
             await anext(chunks)
-        assert await asyncio.wait_for(hear(engine, "2"), 30) == "01"
+        assert await asyncio.wait_for(hear(engine, "2"), 1) == "01"
         assert network.left == {}
 
 
@@ -155,7 +155,7 @@ async def test_a_reply_that_a_session_takes_back_unheard_frees_its_slot_within_a
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(5):
         while not true():
             await asyncio.sleep(0.001)
 

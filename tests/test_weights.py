@@ -185,6 +185,21 @@ def test_a_network_is_not_made_of_damaged_weights(
     assert str(failure.value) == sentence
 
 
+def test_weights_that_may_not_be_read_are_named(tiny: Weights, cache: Path) -> None:
+    pull("tiny")
+    path = locate("tiny")
+    path.chmod(0)
+    who = os.geteuid()
+    if who == 0:  # who may read everything
+        os.seteuid(65534)
+    try:
+        with pytest.raises(ModelUnavailable) as failure:
+            locate("tiny")
+    finally:
+        os.seteuid(who)
+    assert str(failure.value) == f"the example weights in {path} cannot be read: Permission denied"
+
+
 def test_status_tells_what_is_there(tiny: Weights, cache: Path) -> None:
     assert {row.state for row in status()} == {"missing"}
     pull("tiny")
@@ -261,7 +276,7 @@ def test_ctrl_c_leaves_nothing_behind(
     with start_pull(tiny) as process:
         assert slow_index.wait(20)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60)
+        assert process.wait(10)
     assert [path.name for path in cache.iterdir()] == [".lock"]
 
 

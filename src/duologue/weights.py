@@ -135,7 +135,7 @@ def locate(name: str) -> Path:
     It is read to the end: a network of which a few bytes differ may well load, and talk nonsense.
 
     Raises:
-        ModelUnavailable: they are missing or damaged.
+        ModelUnavailable: they are missing or damaged, or may not be read.
     """
     status = _status(_named(name))
     if status.state == "ok":
@@ -147,7 +147,11 @@ def locate(name: str) -> Path:
 
 
 def status() -> list[Status]:
-    """All weights: what is here, what is missing or damaged, how to get it."""
+    """All weights: what is here, what is missing or damaged, how to get it.
+
+    Raises:
+        ModelUnavailable: some are there and may not be read.
+    """
     return [_status(weights) for weights in WEIGHTS.values()]
 
 
@@ -204,10 +208,15 @@ def _status(weights: Weights) -> Status:
 
 
 def _is_right(path: Path, weights: Weights) -> bool:
-    if not path.is_file() or path.stat().st_size != weights.size:
-        return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == weights.sha256
+    try:
+        if not path.is_file() or path.stat().st_size != weights.size:
+            return False
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == weights.sha256
+    except OSError as error:
+        raise ModelUnavailable(
+            f"the {weights.purpose} weights in {path} cannot be read: {error.strerror}"
+        ) from error
 
 
 @contextlib.contextmanager

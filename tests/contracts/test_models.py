@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from statistics import median
 
 import numpy as np
 import pytest
@@ -86,13 +85,11 @@ async def test_it_serves_several_at_once(model: SpeechModel) -> None:
 
 
 async def test_it_can_be_abandoned_at_any_time_and_answers_the_next(model: SpeechModel) -> None:
-    times = []
     for delay in (0.0, 0.02, 0.3):
         task = asyncio.create_task(hear(model, Prompt(noise(2))))
         await asyncio.sleep(delay)
         start = time.monotonic()
         task.cancel()
         await asyncio.wait([task])
-        times.append(time.monotonic() - start)
-    assert median(times) < 0.05
+        assert time.monotonic() - start < 0.05
     check(await hear(model, Prompt(noise(1))), model)

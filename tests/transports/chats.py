@@ -54,13 +54,13 @@ def error(response: httpx.Response) -> dict[str, Any]:
 
 
 def under_way(server: Uvicorn) -> int:
-    chats = httpx.get(server.url + "/health", timeout=30).json()["chats"]
+    chats = httpx.get(server.url + "/health").json()["chats"]
     assert isinstance(chats, int)
     return chats
 
 
 def wait_for(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30  # seconds: somebody else may be using this machine
+    end = time.monotonic() + 5
     while not what():
         assert time.monotonic() < end, "it never came to that"
         time.sleep(0.02)

@@ -16,7 +16,6 @@ from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16, to_wav
 from duologue.engine import Engine
 from duologue.errors import ModelFailed
 from duologue.model import Capabilities, Prompt, ReplyChunk
-from duologue.server import Uvicorn
 from duologue.testing import ScriptedModel, say, tone
 from transports.chats import (
     FRAME,
@@ -249,23 +248,14 @@ async def test_a_server_that_is_stopped_ends_its_replies_and_takes_no_new_ones(
 
 async def test_a_long_question_holds_nobody_up(serve: Serve) -> None:
     server = serve()
-    waits = [await longest_wait(server)]
-    # What else the machine does may hold up a try; the server would hold up each.
-    while waits[-1] >= 0.5 and len(waits) < 3:
-        waits.append(await longest_wait(server))
-    assert min(waits) < 0.5
-
-
-async def longest_wait(server: Uvicorn) -> float:
-    """For an answer while a question of 30 s is under way, in seconds."""
     loud = AudioChunk(np.random.default_rng(0).uniform(-1, 1, 30 * 44_100).astype("f4"), 44_100)
     question = encode(file(loud, "FLAC", channels=2))
-    longest = 0.0
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with httpx.AsyncClient() as client:
         asked = asyncio.create_task(asyncio.to_thread(ask, server, "audio/mpeg", audio=question))
+        slowest = 0.0
         while not asked.done():
             start = time.monotonic()
             await client.get(server.url + "/health")
-            longest = max(longest, time.monotonic() - start)
+            slowest = max(slowest, time.monotonic() - start)
     assert (await asked).status_code == 200
-    return longest
+    assert slowest < 0.5

@@ -140,7 +140,7 @@ asyncio.run(main())
         processes = psutil.Process(server.pid).children(recursive=True)
         assert len(processes) == 3
         server.kill()
-    assert psutil.wait_procs(processes, timeout=30)[1] == []
+    assert psutil.wait_procs(processes, timeout=5)[1] == []
 
 
 @needs_weights

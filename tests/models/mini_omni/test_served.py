@@ -91,7 +91,7 @@ async def test_who_leaves_after_a_chunk_leaves_a_free_slot(serve: Serve, model: 
             fields = {"audio": question(0.5)}
             async with client.stream("POST", f"{url}/chat", json=fields) as response:
                 await anext(response.aiter_raw())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(2):
         while model.free_slots < 2:
             await asyncio.sleep(0.01)
     assert (await ask(url, audio=question(0.5))).status_code == 200
