@@ -13,6 +13,7 @@ HOP = 160
 
 _RATE = 16_000  # hertz of what Whisper hears
 _WINDOW = 400  # samples that a mel frame looks at, half before its time and half after
+_BLOCK = 64  # mel frames whose spectra are in memory at once; large arrays are slow to get
 _FLOOR = -10.0  # log10 of the power that silence is given
 
 
@@ -37,8 +38,10 @@ def log_mel(samples: NDArray[np.float32], frames: int = 3000) -> NDArray[np.floa
     signal[: len(samples)] = samples[: len(signal)]
     padded = np.pad(signal, (half, end - len(signal)), mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::HOP]
-    spectrum = np.fft.rfft(windows * _hann())  # [heard, window / 2 + 1]
-    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+    power = np.empty((_WINDOW // 2 + 1, heard), np.float32)
+    for first in range(0, heard, _BLOCK):
+        spectrum = np.fft.rfft(windows[first : first + _BLOCK] * _hann())
+        power[:, first : first + _BLOCK] = (spectrum.real**2 + spectrum.imag**2).T
     logs = np.log10(np.maximum(_in_bands(power), np.float32(1e-10)))
     loudest = max(float(logs.max()), _FLOOR)
     mel = np.full((BINS, frames), _FLOOR, np.float32)
@@ -58,17 +61,16 @@ def frames_of(samples: NDArray[np.float32]) -> int:
 
 
 def _in_bands(power: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[T, window / 2 + 1] -> [bins, T].
+    """[window / 2 + 1, T] -> [bins, T].
 
     A band has few frequencies. And a matrix product would wake the threads of numpy's BLAS, which then
     spin for 50 ms on the cores that the encoder wants.
     """
-    columns = np.ascontiguousarray(power.T)
-    bands = np.empty((BINS, len(power)), np.float32)
+    bands = np.empty((BINS, power.shape[1]), np.float32)
     for band, weights in enumerate(_filters()):
         inside = np.flatnonzero(weights)
         first, end = inside[0], inside[-1] + 1
-        bands[band] = (weights[first:end, None] * columns[first:end]).sum(0)
+        bands[band] = (weights[first:end, None] * power[first:end]).sum(0)
     return bands
 
 

@@ -51,7 +51,7 @@ async def test_a_conversation_of_any_length_is_answered(language: LanguageModel)
     turns = [turn("7 1 9 " * 30, "漢字 😀 " * 30) for _ in range(50)]
     for instructions in ("1 2 3 漢字 " * 2000, "xqzjkwvf" * 2000, "1234567890" * 2000):
         answer = language.answer("\ud800 why " * 500, turns, instructions)
-        with contextlib.suppress(TimeoutError):  # what is too long is refused at once
+        with contextlib.suppress(TimeoutError):  # too long is refused at once; reading takes 10 s
             async with asyncio.timeout(0.5), contextlib.aclosing(answer):
                 assert await anext(answer)
 

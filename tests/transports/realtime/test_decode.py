@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from duologue import events
 from duologue.audio import REPLY_RATE, silence
 from duologue.events import ClientErred, Settings, SettingsChanged
-from duologue.transports.realtime.decode import decode
+from duologue.transports.realtime.decode import decode_event
 from transports.realtime.messages import BAD, append, message, update
 
 
 def test_settings_are_merged_field_by_field() -> None:
     before = Settings(threshold=0.7, instructions="Be brief.")
-    event = decode(update(silence_duration_ms=800, idle_timeout_ms=6000), before)
+    event = decode_event(update(silence_duration_ms=800, idle_timeout_ms=6000), before)
     assert event == SettingsChanged(
         Settings(
             threshold=0.7,
@@ -38,19 +38,19 @@ def test_settings_are_merged_field_by_field() -> None:
     ],
 )
 def test_eagerness_is_the_opposite_of_patience(detection: Any, patience: Any) -> None:
-    event = decode(update("semantic_vad", **detection), Settings(patience="fixed"))
+    event = decode_event(update("semantic_vad", **detection), Settings(patience="fixed"))
     assert event == SettingsChanged(Settings(patience=patience))
 
 
 def test_semantic_vad_takes_the_numbers_of_server_vad_too() -> None:
     numbers = {"threshold": 0.6, "prefix_padding_ms": 100, "idle_timeout_ms": 5000}
-    event = decode(update("semantic_vad", **numbers), Settings())
+    event = decode_event(update("semantic_vad", **numbers), Settings())
     assert event == SettingsChanged(Settings(threshold=0.6, prefix_padding=0.1, idle_timeout=5.0))
 
 
 def test_no_turn_detection_is_push_to_talk() -> None:
     session = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
-    event = decode(message("session.update", session=session), Settings())
+    event = decode_event(message("session.update", session=session), Settings())
     assert event == SettingsChanged(Settings(turn_detection=False))
 
 
@@ -65,14 +65,14 @@ def test_what_means_nothing_here_is_ignored() -> None:
             "output": {"voice": "ash", "speed": 1.5},
         },
     }
-    assert decode(message("session.update", session=session), Settings()) == SettingsChanged(
+    assert decode_event(message("session.update", session=session), Settings()) == SettingsChanged(
         Settings()
     )
 
 
 @pytest.mark.parametrize(("text", "sentence"), BAD)
 def test_what_is_no_event_gets_one_sentence(text: str, sentence: str) -> None:
-    event = decode(text, Settings())
+    event = decode_event(text, Settings())
     assert isinstance(event, ClientErred)
     assert sentence in str(event.error)
     assert "\n" not in str(event.error)
@@ -80,14 +80,16 @@ def test_what_is_no_event_gets_one_sentence(text: str, sentence: str) -> None:
 
 def test_what_the_api_has_no_event_for_is_understood() -> None:
     started = message("duologue.playback.started", item_id="item_aabc", ago_ms=40)
-    assert decode(started, Settings()) == events.PlaybackStarted("abc", 0.04)
-    assert decode(message("duologue.cut.marked"), Settings()) == events.CutMarked()
+    assert decode_event(started, Settings()) == events.PlaybackStarted("abc", 0.04)
+    assert decode_event(message("duologue.cut.marked"), Settings()) == events.CutMarked()
     sound = base64.b64encode(silence(0.1, REPLY_RATE).pcm16()).decode()
     for echo in (True, False):
-        chunk = decode(message("input_audio_buffer.append", audio=sound, echo=echo), Settings())
+        chunk = decode_event(
+            message("input_audio_buffer.append", audio=sound, echo=echo), Settings()
+        )
         assert isinstance(chunk, events.AudioReceived)
         assert chunk.echo is echo
-    plain = decode(append(silence(0.1, REPLY_RATE)), Settings())
+    plain = decode_event(append(silence(0.1, REPLY_RATE)), Settings())
     assert isinstance(plain, events.AudioReceived)
     assert plain.echo is False
 
@@ -97,11 +99,11 @@ def test_what_the_api_has_no_event_for_is_understood() -> None:
 @example(60_000)
 def test_a_report_of_playback_is_taken_whenever_it_comes_within_a_minute(ago: float) -> None:
     report = message("duologue.playback.started", item_id="item_aabc", ago_ms=ago)
-    assert decode(report, Settings()) == events.PlaybackStarted("abc", ago / 1000)
+    assert decode_event(report, Settings()) == events.PlaybackStarted("abc", ago / 1000)
 
 
 def test_an_error_names_the_event_that_it_is_about() -> None:
-    event = decode(message("make.coffee", event_id="evt_7"), Settings())
+    event = decode_event(message("make.coffee", event_id="evt_7"), Settings())
     assert isinstance(event, ClientErred)
     assert event.event_id == "evt_7"
 
@@ -157,4 +159,4 @@ detections = st.dictionaries(
 )
 @example('{"audio": "\\u0080", "type": "input_audio_buffer.append"}')
 def test_nothing_a_client_sends_breaks_the_decoder(text: str) -> None:
-    decode(text, Settings())
+    decode_event(text, Settings())

@@ -13,7 +13,7 @@ from duologue.errors import ModelFailed
 from duologue.events import Settings, SettingsChanged
 from duologue.receipt import Receipt
 from duologue.testing import tone
-from duologue.transports.realtime.decode import decode
+from duologue.transports.realtime.decode import decode_event
 from duologue.transports.realtime.encode import Encoder
 from transports.realtime.messages import message
 
@@ -156,7 +156,9 @@ def test_the_client_is_told_how_turns_end(settings: Settings, detection: dict[st
     (told,) = Encoder("echo").encode(events.SettingsApplied(settings))
     session = json.loads(told)["session"]
     assert session["audio"]["input"]["turn_detection"].items() >= detection.items()
-    assert decode(message("session.update", session=session), settings) == SettingsChanged(settings)
+    assert decode_event(message("session.update", session=session), settings) == SettingsChanged(
+        settings
+    )
 
 
 thousandths = st.integers(0, 1000).map(lambda n: n / 1000)
@@ -177,7 +179,7 @@ thousandths = st.integers(0, 1000).map(lambda n: n / 1000)
 )
 def test_what_the_client_is_told_of_the_settings_is_all_of_them(settings: Settings) -> None:
     (told,) = Encoder("echo").encode(events.SessionStarted("sess_1", settings))
-    event = decode(message("session.update", session=json.loads(told)["session"]), Settings())
+    event = decode_event(message("session.update", session=json.loads(told)["session"]), Settings())
     assert isinstance(event, SettingsChanged)
     for name in Settings.__dataclass_fields__:
         assert getattr(event.settings, name) == pytest.approx(getattr(settings, name))

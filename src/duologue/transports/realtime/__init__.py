@@ -32,7 +32,7 @@ from duologue.events import (
 )
 from duologue.session import Transport
 from duologue.transports.admission import Admission
-from duologue.transports.realtime.decode import decode
+from duologue.transports.realtime.decode import decode_event
 from duologue.transports.realtime.encode import Encoder
 
 _LONG = 256 * 1024  # characters; decoding more would hold the event loop for over 5 ms
@@ -96,9 +96,9 @@ class RealtimeTransport:
                 MessageTooBig(f"a message may have {limit:g} MiB; send the audio in smaller pieces")
             )
         if len(text) > _LONG:
-            event = await asyncio.to_thread(decode, text, self._settings)
+            event = await asyncio.to_thread(decode_event, text, self._settings)
         else:
-            event = decode(text, self._settings)
+            event = decode_event(text, self._settings)
         if isinstance(event, AudioReceived):
             return replace(event, chunk=self._downsampler.push(event.chunk))
         if isinstance(event, SettingsChanged):

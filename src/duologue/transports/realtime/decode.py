@@ -81,7 +81,7 @@ _PATIENCE: dict[str | None, PatienceSetting] = {
 }
 
 
-def decode(message: str | bytes, settings: Settings) -> ClientEvent:
+def decode_event(message: str | bytes, settings: Settings) -> ClientEvent:
     """Read one client event.
 
     Args:
