@@ -30,6 +30,7 @@ from bench.turns.recordings import (
 )
 from bench.turns.simulate import POLICIES, Policy
 from duologue.audio import INPUT_RATE, Samples
+from transports.page.gate import find_node, open_gate
 
 FOLDER = Path(__file__).parents[3] / "shared/audio/turns"
 _DRAWS = 1000  # of the bootstrap
@@ -132,6 +133,9 @@ def interruptions(clips: Sequence[Clip], ears: Ears, rng: np.random.Generator) -
     replies = barge_in.speech_of([clip for clip in clips if clip.kind == "read"])[:12]
     if not said or not replies:
         return
+    if not find_node():
+        print("\nInterruptions: skipped, because the page's echo gate needs Node")
+        return
     spoken = _mumbled()
     sounds: dict[str, list[Samples]] = {
         "speech": [barge_in.as_loud_as_speech(sound) for sound in said],
@@ -147,25 +151,18 @@ def interruptions(clips: Sequence[Clip], ears: Ears, rng: np.random.Generator) -
         "talk 20 dB below": [barge_in.as_loud_as_speech(sound, -20) for sound in said[:12]],
         "echo alone": [np.zeros(INPUT_RATE, np.float32) for _ in replies],
     }
-    for echo in (-np.inf, -30.0, -20.0, -10.0):
-        title = "headphones" if np.isinf(echo) else f"loudspeaker, echo at {echo:.0f} dB"
-        print(f"\nInterruptions, {title}: ms after the onset (p50 / p95), how many of how many")
-        for name, some in sounds.items():
-            if name == "echo alone" and np.isinf(echo):
-                continue
-            reactions = [
-                barge_in.react(
-                    sound,
-                    ears,
-                    said[number % len(said)],
-                    None if np.isinf(echo) else replies[number % len(replies)],
-                    echo,
-                )
-                for number, sound in enumerate(some)
-            ]
-            ducked = _times([reaction.ducked for reaction in reactions])
-            stopped = _times([reaction.stopped for reaction in reactions])
-            print(f"{name:26}ducked {ducked:26} stopped {stopped}")
+    with open_gate() as gate:
+        for echo in (-np.inf, -30.0, -20.0, -10.0):
+            title = "headphones" if np.isinf(echo) else f"loudspeaker, echo at {echo:.0f} dB"
+            print(f"\nInterruptions, {title}: ms after the onset (p50 / p95), how many of how many")
+            for name, some in sounds.items():
+                reactions = []
+                for number, sound in enumerate(some):
+                    own, reply = said[number % len(said)], replies[number % len(replies)]
+                    reactions.append(barge_in.react(sound, ears, gate, own, reply, echo))
+                ducked = _times([reaction.ducked for reaction in reactions])
+                stopped = _times([reaction.stopped for reaction in reactions])
+                print(f"{name:26}ducked {ducked:26} stopped {stopped}")
 
 
 def _times(times: Sequence[float | None]) -> str:

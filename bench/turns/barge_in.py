@@ -1,4 +1,4 @@
-"""Interruptions, and what is none, while a reply is played: the product's own detector and table."""
+"""Interruptions, and what is none, in a reply: the product's own detector and table, the page's gate."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,41 +10,27 @@ from duologue.audio import INPUT_RATE, AudioChunk, Samples
 from duologue.conversation import Action, Conversation, State
 from duologue.events import ReplyAudible, Settings
 from duologue.turn import WINDOW, TurnDetector
+from transports.page.gate import Gate
 
-_SECONDS = WINDOW / INPUT_RATE
 _ONSET = 3.0  # seconds of the reply before the sound begins
 _LISTEN = 2.5  # seconds after its onset that are watched
 _USER = 0.05  # level of the user's speech
-_LEARN = round(2.0 / _SECONDS)  # windows in which the gate learns
-_DELAYS = 12  # windows of played sound that a window of the microphone may hold
-_MARGIN = 10 ** (4 / 20)
 _DUCKED, _DUCK, _RESTORE = 10 ** (-15 / 20), 0.05, 0.1  # as the page does it (`sound.js`)
-_OBEYS = 0.1  # seconds until the loudspeaker does what the server has decided
+_OBEYS = 0.02  # seconds until what the server has decided is done to the sound that is rendered
+_LATE = 0.08  # seconds from there through the loudspeaker and the room to the microphone
+_PIECES = 3  # of a window: what the page sends at once, 11 ms
+_METER = round(0.021 * INPUT_RATE)  # samples of what is played whose level the page takes
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """Seconds after the onset until the reply was made quieter, and until it was stopped; None: never."""
+    """Seconds after the onset until the reply was made quieter, and until it was stopped; None: never.
+
+    One that was made quieter before the onset is not counted: so it goes until the page knows its echo.
+    """
 
     ducked: float | None
     stopped: float | None
-
-
-class EchoGate:
-    """The page's rule (`echo.js`), in Python: what is no louder than the echo of the reply is echo."""
-
-    def __init__(self) -> None:
-        self._played: list[float] = []
-        self._ratio = 0.0
-
-    def is_echo(self, microphone: float, played: float) -> bool:
-        """Whether a window at this level is explained by what was played until now."""
-        self._played.append(played)
-        loudest = max(self._played[-_DELAYS:])
-        if len(self._played) <= _LEARN:
-            self._ratio = max(self._ratio, microphone / (loudest + 1e-9) if loudest > 1e-4 else 0)
-            return True
-        return microphone < loudest * self._ratio * _MARGIN
 
 
 class Loudspeaker:
@@ -58,7 +44,8 @@ class Loudspeaker:
     def __init__(self, reply: Samples, decibels: float) -> None:
         time = np.arange(round(0.1 * INPUT_RATE)) / INPUT_RATE
         rng = np.random.default_rng(1)
-        self._room = rng.standard_normal(len(time)) * np.exp(-time / 0.03)
+        walls = rng.standard_normal(len(time)) * np.exp(-time / 0.03)
+        self._room = np.concatenate([np.zeros(round(_LATE * INPUT_RATE)), walls])
         self._reply = reply
         self._gain = np.ones(len(reply), np.float32)
         self._scale = 1.0
@@ -85,16 +72,17 @@ class Loudspeaker:
 
 
 def react(
-    sound: Samples, ears: Ears, own: Samples, reply: Samples | None = None, echo: float = -np.inf
+    sound: Samples, ears: Ears, gate: Gate, own: Samples, reply: Samples, echo: float
 ) -> Reaction:
     """Play a sound into a reply.
 
     Args:
         sound: what the microphone hears from the onset on, at its own level.
         ears: Silero.
+        gate: the page's, to be made anew.
         own: something that this user has said before, and so how loud this user is.
-        reply: what is played; None: through headphones.
-        echo: its level in the microphone, in decibels against the user's speech.
+        reply: what is played.
+        echo: its level in the microphone, in decibels against the user's speech; -inf: headphones.
     """
     before = own * (_USER / level(own))
     silence = np.zeros(round(1.5 * INPUT_RATE), np.float32)
@@ -107,51 +95,61 @@ def react(
     said[onset : onset + len(heard)] = heard
     rng = np.random.default_rng(len(sound))
     room = rng.standard_normal(len(lead) + length).astype(np.float32) * 1e-4
-    played = np.zeros(length, np.float32) if reply is None else np.resize(reply, length)
-    call = _Call(ears, Loudspeaker(played, echo), gate=reply is not None)
+    call = _Call(ears, Loudspeaker(np.resize(reply, length), echo), gate)
     for number, window in enumerate(windows(np.concatenate([lead, said]) + room)):
         call.push(window, number * WINDOW - len(lead))
+        if call.reaction.stopped is not None:
+            break
     return call.reaction
 
 
 class _Call:
     """The product's detector and table, and the page's gate and ducking, window by window."""
 
-    def __init__(self, ears: Ears, loudspeaker: Loudspeaker, *, gate: bool) -> None:
+    def __init__(self, ears: Ears, loudspeaker: Loudspeaker, gate: Gate) -> None:
         self.reaction = Reaction(None, None)
         self._loudspeaker = loudspeaker
-        self._gate = EchoGate() if gate else None
+        self._gate = gate
+        self._gate.call(
+            "new", True
+        )  # browsers cancel echo: what comes through is what is left of it
         self._detector = TurnDetector(ears.stream(), Settings(patience="fixed"))
         self._conversation = Conversation()
 
     def push(self, window: Samples, at: int) -> None:
         """Hear a window, and the echo, from the sample `at` of the reply on."""
-        echo = False
-        if at >= 0:
-            self._speak()
-            window = window + self._loudspeaker.echo[at : at + WINDOW]
-            if self._gate:
-                played = self._loudspeaker.played[at : at + WINDOW]
-                echo = self._gate.is_echo(_rms(window), _rms(played))
-        for event in self._detector.push(AudioChunk(window, INPUT_RATE), echo=echo):
-            if self.reaction.stopped is None:
-                self._do(self._conversation.receive(event), at + WINDOW)
-        self._detector.playing = self._conversation.state in (State.SPEAKING, State.DUCKED)
-
-    def _speak(self) -> None:
-        if not self._detector.playing and self.reaction.stopped is None:
+        if at == 0:
             self._conversation.receive(ReplyAudible(self._conversation.number))
             self._detector.playing = True
+            self._gate.call("begin", 0.0)
+        if at >= 0:
+            window = window + self._loudspeaker.echo[at : at + WINDOW]
+        echo = at >= 0 and self._is_echo(window, at)
+        for event in self._detector.push(AudioChunk(window, INPUT_RATE), echo=echo):
+            self._do(self._conversation.receive(event), at + WINDOW)
+        self._detector.playing = self._conversation.state in (State.SPEAKING, State.DUCKED)
+
+    def _is_echo(self, window: Samples, at: int) -> bool:
+        """What the page says of the last piece: with it, the server has the window."""
+        pieces = np.array_split(window, _PIECES)
+        for piece in pieces:
+            at += len(piece)
+            now = at / INPUT_RATE
+            self._gate.call("play", _rms(self._loudspeaker.played[max(0, at - _METER) : at]), now)
+            self._gate.hear(_rms(piece), len(piece) / INPUT_RATE, now)
+        return [self._gate.answer() for _ in pieces][-1]
 
     def _do(self, actions: Sequence[Action], at: int) -> None:
         seconds = at / INPUT_RATE - _ONSET
         if Action.DUCK in actions:
+            self._gate.call("duck")
             self._loudspeaker.turn(_DUCKED, at, _DUCK)
-            if self.reaction.ducked is None:
+            if self.reaction.ducked is None and seconds >= 0:
                 self.reaction = Reaction(seconds, None)
         if Action.RESTORE in actions:
+            self._gate.call("restore")
             self._loudspeaker.turn(1, at, _RESTORE)
-        if at >= 0 and Action.STOP_REPLY in actions:
+        if at > 0 and Action.STOP_REPLY in actions:
             self.reaction = Reaction(self.reaction.ducked, seconds)
 
 

@@ -1,11 +1,7 @@
 """The page's echo gate, run by Node: with levels alone, and in a room with the real detector."""
 
-import json
 import math
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,59 +18,17 @@ from duologue.events import (
     SpeechStarted,
     SpeechSuspected,
 )
-from duologue.transports import page
 from duologue.turn import TurnDetector
 from duologue.vad import Silero
+from transports.page.gate import Gate, find_node, open_gate
 
-pytestmark = pytest.mark.skipif(not shutil.which("node"), reason="there is no Node")
-
-_ECHO = Path(page.__file__).with_name("static") / "echo.js"
-
-# Reads calls, [name, *arguments], one a line; "new" makes another gate. Answers `isEcho`.
-_RUNNER = """
-import { createInterface } from "node:readline";
-const { EchoGate } = await import(process.argv[1]);
-let gate;
-for await (const line of createInterface({ input: process.stdin })) {
-  const [name, ...given] = JSON.parse(line);
-  if (name === "new") gate = new EchoGate(...given);
-  else if (name === "isEcho") console.log(gate.isEcho(...given));
-  else gate[name](...given);
-}
-"""
-
-_LATENCY = 0.03  # seconds, as browsers report it
-
-
-class Gate:
-    """One gate after the other, in one process."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        assert process.stdin
-        assert process.stdout
-        self._in, self._out = process.stdin, process.stdout
-
-    def call(self, name: str, *given: object) -> None:
-        self._in.write(json.dumps([name, *given]) + "\n")
-
-    def is_echo(self, level: float, seconds: float, at: float) -> bool:
-        self.call("isEcho", level, seconds, at, _LATENCY)
-        self._in.flush()
-        return self._out.readline() == "true\n"
+pytestmark = pytest.mark.skipif(not find_node(), reason="there is no Node")
 
 
 @pytest.fixture(scope="module")
-def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
-    folder = tmp_path_factory.mktemp("gate")
-    module, runner = folder / "echo.mjs", folder / "runner.mjs"
-    shutil.copy(_ECHO, module)
-    runner.write_text(_RUNNER.replace("process.argv[1]", json.dumps(module.as_uri())))
-    with subprocess.Popen(
-        ["node", runner], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield Gate(process)
-        assert process.stdin
-        process.stdin.close()
+def gate() -> Iterator[Gate]:
+    with open_gate() as gate:
+        yield gate
 
 
 # Levels alone.
