@@ -89,6 +89,10 @@ class Track:
         times = self._indices(np.ones(len(self.samples), np.bool_), start, end)
         return self.samples[times[0] : times[-1] + 1] if len(times) else self.samples[:0]
 
+    def seconds(self, start: float, end: float) -> float:
+        """Sound that went through, by its samples: what a machine that halts does not lengthen."""
+        return len(self.between(start, end)) / self.rate
+
     def holes(self, start: float, end: float) -> list[float]:
         """Seconds of each stretch of exact zeros between sounds, in this time."""
         sounds = self._indices(self.samples != 0, start, end)

@@ -153,7 +153,7 @@ async def test_a_short_sound_makes_the_reply_quieter_for_a_moment_and_nothing_is
 
     speaker = await page.track("speaker")
     first, last = speaker.loud(began - 8, began + 8)
-    assert last - first == pytest.approx(4, abs=0.1)
+    assert speaker.seconds(first, last) == pytest.approx(4, abs=0.1)
     full = 0.3 / np.sqrt(2)  # of a tone of `say`
     down = speaker.between(ducked + 0.1, restored)
     assert _levels(down, speaker.rate) == pytest.approx(full * 10 ** (-15 / 20), rel=0.1)
@@ -313,7 +313,7 @@ async def test_you_cut_me_off_stops_the_reply_and_makes_the_server_wait_longer(
     first, last = speaker.loud(pressed - 5, pressed + 5)
     assert last - pressed < 0.2
     (cut,) = await _sent(page, "out", "conversation.item.truncate")
-    assert cut["audio_end_ms"] / 1000 == pytest.approx(last - first, abs=0.05)
+    assert cut["audio_end_ms"] / 1000 == pytest.approx(speaker.seconds(first, last), abs=0.05)
     await expect(page.bubbles.nth(1)).to_contain_text("cut you off")
     await expect(page.bubbles.nth(1)).to_contain_text("interrupted")
     await expect(status).to_have_text("Listening. Just talk.", timeout=6000)
