@@ -54,6 +54,18 @@ def test_no_reply_is_due_after_the_end_nor_in_the_first_fifth_of_a_second(
         assert 0.2 < patience.start(settings, p) <= patience.wait(settings, p)
 
 
+@given(st.floats(0, 1), st.floats(0, 1), st.lists(st.floats(0.01, 8), max_size=3))
+def test_who_sounds_less_finished_is_never_answered_sooner(
+    one: float, other: float, model_times: list[float]
+) -> None:
+    patience = Patience()
+    for seconds in model_times:
+        patience.learn(seconds)
+    for settings in SETTINGS:
+        starts = [patience.start(settings, p) for p in sorted((one, other))]
+        assert starts[0] >= starts[1]
+
+
 def test_one_slow_answer_does_not_make_the_next_ones_early() -> None:
     patience, settings = Patience(), Settings()
     for seconds in (0.1, 0.1, 5.0, 0.1, 0.1):

@@ -107,7 +107,8 @@ def replay(track: Track, settings: Settings, model_time: float = 0.6) -> list[st
             call._detector.answer(*answers.pop(0)[1:])
         window = np.full(WINDOW, 10 ** (LEVEL * level / 20), np.float32)
         for event in call._detector.push(AudioChunk(window, INPUT_RATE)):
-            finished = track["finished"].get(str(number))
+            asked = isinstance(event, SpeechPaused) and settings.patience != "fixed"
+            finished = track["finished"].get(str(number)) if asked else None
             if isinstance(event, SpeechPaused) and finished is not None:
                 answers.append((now + ANSWER, event.pause, finished))
             call.receive(event, now)

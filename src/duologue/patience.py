@@ -15,11 +15,12 @@ _WAITS = {
     "normal": (0.6, 0.8, 1.0, 1.15, 1.3),
     "patient": (0.8, 1.0, 1.3, 1.6, 2.2),
 }
-_UNKNOWN = 2  # which of them, without an answer: the middle one, 1.0 s in "normal"
+_UNKNOWN = 2  # which of them, without an answer: 1.0 s in "normal"
 
-# Seconds before which no reply is started: where it will probably be wanted, and where it may not be.
-# Earlier starts are more often in vain, and what is won by them is the less the longer the wait.
-_EARLIEST, _EARLIEST_UNLIKELY = 0.224, 0.384
+# Seconds before which no reply is started, likewise, and without an answer. Earlier starts are more often
+# in vain, and what is won by them is the less the longer the wait.
+_EARLIEST = (0.224, 0.384, 0.416, 0.512, 0.512)
+_EARLIEST_UNKNOWN = 0.384
 
 # The factor: its limit; by what it grows after a cut, and shrinks after a turn without one.
 _LONGEST, _CUT, _CLEAN = 1.6, 1.25, 0.95
@@ -45,17 +46,13 @@ class Patience:
         """
         if settings.patience == "fixed":
             return settings.silence
-        waits = _WAITS[settings.patience]
-        if probability is None:
-            return waits[_UNKNOWN] * self.factor
-        rank = sum(probability < finished for finished in _FINISHED)
-        return waits[rank] * self.factor
+        return _WAITS[settings.patience][_rank(probability)] * self.factor
 
     def start(self, settings: Settings, probability: float | None) -> float:
         """Seconds of silence after which the reply is started, so that it is ready at `wait`."""
-        likely = probability is not None and probability >= _FINISHED[0]
-        earliest = _EARLIEST if likely else _EARLIEST_UNLIKELY
-        if likely or not self._model_times:
+        rank = _rank(probability)
+        earliest = _EARLIEST_UNKNOWN if probability is None else _EARLIEST[rank]
+        if rank == 0 or not self._model_times:
             return earliest
         return max(earliest, self.wait(settings, probability) - median(self._model_times))
 
@@ -70,3 +67,10 @@ class Patience:
     def clean(self) -> None:
         """This user was answered and was not cut off."""
         self.factor = max(self.factor * _CLEAN, 1.0)
+
+
+def _rank(probability: float | None) -> int:
+    """Which of the five waits, 0 to 4."""
+    if probability is None:
+        return _UNKNOWN
+    return sum(probability < finished for finished in _FINISHED)
