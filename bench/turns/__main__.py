@@ -126,7 +126,7 @@ def harder(clips: Sequence[Clip], ears: Ears, rng: np.random.Generator) -> None:
         )
 
 
-def interruptions(clips: Sequence[Clip], ears: Ears, rng: np.random.Generator) -> None:
+def interruptions(clips: Sequence[Clip], ears: Ears) -> None:
     """Barge-in: speech and what is none, without and with echo."""
     said = barge_in.speech_of([c for c in clips if c.kind in ("cmd", "cmd2", "question")][:60])
     words = barge_in.speech_of([clip for clip in clips if clip.kind == "short"])
@@ -136,7 +136,7 @@ def interruptions(clips: Sequence[Clip], ears: Ears, rng: np.random.Generator) -
     if not find_node():
         print("\nInterruptions: skipped, because the page's echo gate needs Node")
         return
-    spoken = _mumbled()
+    spoken, rng = _mumbled(), np.random.default_rng(0)
     sounds: dict[str, list[Samples]] = {
         "speech": [barge_in.as_loud_as_speech(sound) for sound in said],
         "single words": [barge_in.as_loud_as_speech(sound) for sound in words],
@@ -163,6 +163,10 @@ def interruptions(clips: Sequence[Clip], ears: Ears, rng: np.random.Generator) -
                 ducked = _times([reaction.ducked for reaction in reactions])
                 stopped = _times([reaction.stopped for reaction in reactions])
                 print(f"{name:26}ducked {ducked:26} stopped {stopped}")
+                if name == "echo alone":
+                    before = [reaction.ducked_before or 0 for reaction in reactions]
+                    last = f"the last after {max(before):.1f} s" if any(before) else ""
+                    print(f"{'':26}before   {np.count_nonzero(before)} of {len(before)} {last}")
 
 
 def _times(times: Sequence[float | None]) -> str:
@@ -215,7 +219,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         shown = policies(clips, once, ears)
         by_kind(shown[0.6]["normal"])
         harder(once, ears, rng)
-        interruptions(recordings, ears, rng)
+        interruptions(recordings, ears)
         if options.plot:
             points = {
                 seconds: {name: Figures.of(judged) for name, judged in shown[seconds].items()}

@@ -1,7 +1,7 @@
 """Interruptions, and what is none, in a reply: the product's own detector and table, the page's gate."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,13 +24,18 @@ _METER = round(0.021 * INPUT_RATE)  # samples of what is played whose level the 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """Seconds after the onset until the reply was made quieter, and until it was stopped; None: never.
+    """What a sound did to a reply; None: nothing.
 
-    One that was made quieter before the onset is not counted: so it goes until the page knows its echo.
+    Attributes:
+        ducked: seconds after the onset until it was made quieter.
+        stopped: the same until it was stopped.
+        ducked_before: seconds of the reply after which its own echo, which the page does not know
+            then, made it quieter the last time before the onset.
     """
 
-    ducked: float | None
-    stopped: float | None
+    ducked: float | None = None
+    stopped: float | None = None
+    ducked_before: float | None = None
 
 
 class Loudspeaker:
@@ -107,7 +112,7 @@ class _Call:
     """The product's detector and table, and the page's gate and ducking, window by window."""
 
     def __init__(self, ears: Ears, loudspeaker: Loudspeaker, gate: Gate) -> None:
-        self.reaction = Reaction(None, None)
+        self.reaction = Reaction()
         self._loudspeaker = loudspeaker
         self._gate = gate
         self._gate.call(
@@ -144,13 +149,15 @@ class _Call:
         if Action.DUCK in actions:
             self._gate.call("duck")
             self._loudspeaker.turn(_DUCKED, at, _DUCK)
-            if self.reaction.ducked is None and seconds >= 0:
-                self.reaction = Reaction(seconds, None)
+            if seconds < 0:
+                self.reaction = replace(self.reaction, ducked_before=at / INPUT_RATE)
+            elif self.reaction.ducked is None:
+                self.reaction = replace(self.reaction, ducked=seconds)
         if Action.RESTORE in actions:
             self._gate.call("restore")
             self._loudspeaker.turn(1, at, _RESTORE)
         if at > 0 and Action.STOP_REPLY in actions:
-            self.reaction = Reaction(self.reaction.ducked, seconds)
+            self.reaction = replace(self.reaction, stopped=seconds)
 
 
 def _rms(window: Samples) -> float:
