@@ -115,9 +115,8 @@ class _Call:
         self.reaction = Reaction()
         self._loudspeaker = loudspeaker
         self._gate = gate
-        self._gate.call(
-            "new", True
-        )  # browsers cancel echo: what comes through is what is left of it
+        # Browsers cancel echo: what is heard here is what they leave of it.
+        self._gate.call("new", True)
         self._detector = TurnDetector(ears.stream(), Settings(patience="fixed"))
         self._conversation = Conversation()
 
