@@ -100,6 +100,7 @@ def replay(track: Track, settings: Settings, model_time: float = 0.6) -> list[st
     patience.learn(model_time)
     speech = iter(track["speech"])
     call = Call(TurnDetector(lambda _: next(speech) / 100, settings, patience), model_time)
+    known = track["finished"] if settings.patience != "fixed" else {}  # else nobody asks
     answers: list[tuple[float, int, float]] = []
     for number, level in enumerate(track["level"], 1):
         now = number * SECONDS
@@ -107,8 +108,7 @@ def replay(track: Track, settings: Settings, model_time: float = 0.6) -> list[st
             call._detector.answer(*answers.pop(0)[1:])
         window = np.full(WINDOW, 10 ** (LEVEL * level / 20), np.float32)
         for event in call._detector.push(AudioChunk(window, INPUT_RATE)):
-            asked = isinstance(event, SpeechPaused) and settings.patience != "fixed"
-            finished = track["finished"].get(str(number)) if asked else None
+            finished = known.get(str(number))
             if isinstance(event, SpeechPaused) and finished is not None:
                 answers.append((now + ANSWER, event.pause, finished))
             call.receive(event, now)

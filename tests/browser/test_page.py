@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
-from statistics import median
 
 import pytest
 from playwright.async_api import expect
@@ -39,10 +38,9 @@ async def test_three_turns_end_by_themselves_are_heard_and_stand_in_the_chat(
     server = serve_page()
     page = await open_tab(server)
     await page.start()
-    turns = [await page.talk(question) for question in questions]
-    assert min(times.latency for times in turns) > 0.4
-    assert median(times.latency for times in turns) < 1.0
-    for times in turns:
+    for question in questions:
+        times = await page.talk(question)
+        assert 0.4 < times.latency < 1.0
         assert times.silent - times.audible > 0.5
         assert max(times.holes, default=0) < 0.03
     assert await page.root.get_attribute("data-underruns") == "0"
