@@ -207,6 +207,7 @@ async def test_the_chat_follows_the_words_but_not_while_somebody_reads_further_u
     followed, higher = await top_and_height()
     assert followed - top == pytest.approx(height - higher, abs=2)
     assert higher > height
+    end = followed + higher
 
     await page.tab.mouse.wheel(0, -200)
     await page.tab.wait_for_timeout(400)
@@ -219,9 +220,13 @@ async def test_the_chat_follows_the_words_but_not_while_somebody_reads_further_u
 
     await page.tab.mouse.wheel(0, 2000)
     await page.tab.wait_for_timeout(1500)
-    bottom = sum(await top_and_height())
+    assert sum(await top_and_height()) == pytest.approx(end, abs=2)
     await page.tab.wait_for_timeout(1500)
-    assert sum(await top_and_height()) == pytest.approx(bottom, abs=2)
+    assert sum(await top_and_height()) == pytest.approx(end, abs=2)
+    # As if a line had come while its reader scrolled back.
+    await page.tab.mouse.wheel(0, -40)
+    await page.tab.wait_for_timeout(1500)
+    assert sum(await top_and_height()) == pytest.approx(end, abs=2)
     await page.stop()
 
 

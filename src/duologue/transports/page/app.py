@@ -40,6 +40,14 @@ footer, .duologue-chat .icon-button-wrapper { display: none !important; }
 .html-container:has(.voice) { padding: 0 !important; }
 """
 
+# A line that comes while its reader scrolls back to the end leaves them short of it by its height.
+_SCRIPT = """<script>
+document.addEventListener("scrollend", ({ target }) => {
+  const nearly = target.matches?.(".duologue-chat .bubble-wrap") && target.scrollTop > -64;
+  if (nearly) target.scrollTop = 0;
+}, true);
+</script>"""
+
 _FONTS = ("system-ui", "sans-serif")
 _FIXED_FONTS = ("ui-monospace", "monospace")
 
@@ -115,6 +123,7 @@ def mount(app: Starlette, blocks: gr.Blocks) -> None:
         ssr_mode=False,
         theme=gr.themes.Default(primary_hue="blue", font=_FONTS, font_mono=_FIXED_FONTS),
         css=_STYLE,
+        head=_SCRIPT,
     )
 
 
