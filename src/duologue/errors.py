@@ -5,6 +5,15 @@ The codes are the Realtime API's where it has one.
 
 from typing import ClassVar
 
+_QUOTED = 100  # characters: errors are kept, logged and sent back
+
+
+def quoted(value: object) -> str:
+    """What somebody sent, as an error repeats it: its `repr`, cut to 100 characters."""
+    # A long text is cut first: the repr of 15 MB takes a tenth of a second.
+    text = repr(value[:_QUOTED] if isinstance(value, str | bytes) else value)
+    return text if len(text) <= _QUOTED else f"{text[: _QUOTED - 1]}…"
+
 
 class DuologueError(Exception):
     """Something went wrong that the message says how to mend: one sentence, no traceback needed."""

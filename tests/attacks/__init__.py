@@ -1,0 +1,1 @@
+"""What strangers may send, a kind a file: none of it stops the server, or another one's conversation."""
