@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from duologue import metrics
+from duologue import connections, metrics
 from duologue.config import Config
 from duologue.errors import InvalidSetting, ShuttingDown, TooManyReplies, TooManySessions
 from duologue.events import Settings
@@ -38,6 +38,8 @@ from duologue.turnlog import TurnLog
 logger = logging.getLogger(__name__)
 
 _COOKIE = "duologue_user"
+
+_QUEUE = 2048  # connections that may wait: who comes before the model is loaded does
 
 # This computer's own addresses. A proxy that has one of them is believed where its clients are.
 _OWN = ("127.0.0.1", "::1")
@@ -270,7 +272,7 @@ def bind(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(2048)  # who comes before the model is loaded waits
+        listener.listen(_QUEUE)
     except OSError as error:
         listener.close()
         raise InvalidSetting(
@@ -320,9 +322,11 @@ class Uvicorn(uvicorn.Server):
         self._listener = listener
         host, port = listener.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self._connections = connections.Connections(connections.raise_descriptor_limit())
         super().__init__(
-            uvicorn.Config(
+            connections.Config(
                 server.app,
+                self._connections,
                 log_config=None,
                 access_log=False,
                 forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", ",".join(_OWN)),
@@ -333,8 +337,14 @@ class Uvicorn(uvicorn.Server):
             )
         )
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept connections; asyncio has made their queue as short as it accepts at once."""
+        await super().startup(sockets)
+        self._listener.listen(_QUEUE)
+
     async def run_until_stopped(self) -> None:
         """Serve until a signal, or until `should_exit` is set."""
+        asyncio.get_running_loop().set_exception_handler(self._connections.handle)
         await self.serve(sockets=[self._listener])
 
     @contextmanager
