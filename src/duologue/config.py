@@ -38,7 +38,8 @@ class Config:
         time_limit: seconds after which an utterance is ended and answered.
         idle_timeout: seconds without a word after which the page lets go of the microphone.
         barge_in: speaking during a reply stops it.
-        sessions: how many may be connected at once.
+        sessions: how many may be connected at once; for a newcomer, one that is silent for 30 s ends.
+        visitor_sessions: how many of them one visitor may have, or one address but this computer's own.
         chats: how many replies of POST /chat may be under way or waiting at once.
         session_length: seconds a session may last.
         message_bytes: the largest message.
@@ -64,6 +65,7 @@ class Config:
     idle_timeout: float = 60.0
     barge_in: bool = True
     sessions: int = 20
+    visitor_sessions: int = 8
     chats: int = 20
     session_length: float = 3600.0
     message_bytes: int = 15 * 1024 * 1024
@@ -83,6 +85,7 @@ class Config:
             ("time_limit", 1, 600),
             ("idle_timeout", 1, 3600),
             ("sessions", 1, 10_000),
+            ("visitor_sessions", 1, 10_000),
             ("chats", 1, 10_000),
             ("session_length", 1, 86_400),
             ("message_bytes", 4096, 2**30),

@@ -104,6 +104,12 @@ class SessionExpired(DuologueError):
     code = "session_expired"
 
 
+class SessionIdle(DuologueError):
+    """The client sent nothing for a while, and its place was needed."""
+
+    code = "session_idle"
+
+
 class ClientTooSlow(DuologueError):
     """The client does not read what it asked for."""
 

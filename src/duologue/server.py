@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from http.cookies import SimpleCookie
 from types import ModuleType
 
@@ -24,7 +25,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from duologue import connections, metrics
 from duologue.config import Config
-from duologue.errors import InvalidSetting, ShuttingDown, TooManyReplies, TooManySessions
+from duologue.errors import (
+    InvalidSetting,
+    SessionIdle,
+    ShuttingDown,
+    TooManyReplies,
+    TooManySessions,
+)
 from duologue.events import Settings
 from duologue.exchange import Endpoint
 from duologue.history import History
@@ -44,8 +51,34 @@ _QUEUE = 2048  # connections that may wait: who comes before the model is loaded
 # This computer's own addresses. A proxy that has one of them is believed where its clients are.
 _OWN = ("127.0.0.1", "::1")
 
-_here: ContextVar[bool] = ContextVar("here", default=False)
-"""Whether the client of this connection is on this computer."""
+_SILENT = (
+    30.0  # seconds without a message after which a session makes room; a page sends all the time
+)
+
+_address: ContextVar[str] = ContextVar("address", default="")
+"""Of the client of this connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Visitor:
+    """Whose a session is.
+
+    Attributes:
+        owner: known by a cookie.
+        address: of the client.
+    """
+
+    owner: str
+    address: str
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is on this computer."""
+        return self.address in _OWN
+
+    def is_like(self, other: "_Visitor") -> bool:
+        """Whether both may be one: a cookie can be thrown away, so the address counts, too."""
+        return self.owner == other.owner or (self.address == other.address and not self.is_here)
 
 
 class Server:
@@ -71,7 +104,8 @@ class Server:
         self.history = History(config.history, log)
         self._vad = vad
         self._endpoint = endpoint
-        self._sessions: set[Session] = set()
+        self._sessions: dict[Session, _Visitor] = {}
+        self._farewells: set[asyncio.Task[None]] = set()
         self._chats: set[asyncio.Event] = set()  # each set when that reply has ended
         self._draining = False
         self.app = self._make_app()
@@ -102,21 +136,19 @@ class Server:
             ShuttingDown: none will be.
         """
         self._refuse_while_draining()
-        if len(self._sessions) >= self.config.sessions:
-            raise TooManySessions(
-                f"all {self.config.sessions} sessions of this server are in use; try again later"
-            )
+        visitor = _Visitor(owner, _address.get())
+        self._make_room(visitor)
         name = conversation or secrets.token_hex(8)
         session = Session(
             transport,
             self._vad(),
             self.model,
-            self.history.conversation(owner, name, here=_here.get()),
+            self.history.conversation(owner, name, here=visitor.is_here),
             self.settings,
             endpoint=self._endpoint,
             limits=Limits(length=self.config.session_length),
         )
-        self._sessions.add(session)
+        self._sessions[session] = visitor
         try:
             with metrics.sessions.track_inprogress():
                 await session.run()
@@ -124,7 +156,28 @@ class Server:
             # The last border: one session's fault must not reach the others, nor the log bare.
             logger.exception("%s ended by a fault", session.id)
         finally:
-            self._sessions.discard(session)
+            self._sessions.pop(session, None)
+
+    def _make_room(self, visitor: "_Visitor") -> None:
+        config = self.config
+        theirs = [session for session, other in self._sessions.items() if visitor.is_like(other)]
+        for sessions, most, whose in (
+            (theirs, config.visitor_sessions, "that one visitor may have"),
+            (self._sessions, config.sessions, "of this server"),
+        ):
+            if len(sessions) < most:
+                continue
+            silent = max(sessions, key=lambda session: session.silent_for)
+            if silent.silent_for < _SILENT:
+                raise TooManySessions(f"all {most} sessions {whose} are in use; try again later")
+            logger.info("%s was silent, and makes room", silent.id)
+            del self._sessions[silent]
+            reason = SessionIdle(
+                "nothing came from you for a while, and others wait; connect again"
+            )
+            farewell = asyncio.create_task(silent.hang_up(reason))
+            self._farewells.add(farewell)
+            farewell.add_done_callback(self._farewells.discard)
 
     @contextmanager
     def chat(self) -> Iterator[SpeechModel]:
@@ -242,7 +295,7 @@ class _Identity:
         cookie = HTTPConnection(scope).cookies.get(_COOKIE, "")
         user = cookie or secrets.token_urlsafe(24)
         scope.setdefault("state", {})["user"] = user
-        _here.set((scope.get("client") or ("",))[0] in _OWN)
+        _address.set((scope.get("client") or ("",))[0])
 
         async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start" and not cookie:

@@ -114,7 +114,13 @@ class Session:
         )
         self._quiet_since = 0.0  # where in the incoming audio the user last had reason to speak
         self._draining = False
+        self._newest = self._clock.now()  # when the client's newest message came
         self._listener: asyncio.Task[None]
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds since the client has sent anything."""
+        return self._clock.now() - self._newest
 
     async def run(self) -> None:
         """Serve until the client hangs up, the session expires or `drain` was called."""
@@ -138,6 +144,7 @@ class Session:
     async def _listen(self) -> None:
         try:
             async for event in self._transport:
+                self._newest = self._clock.now()
                 await self._take(event)
         finally:
             self._exchange.abandon()
@@ -146,9 +153,10 @@ class Session:
         """Take no new turn, let the reply under way be heard, then hang up with `error`."""
         self._draining = True
         await self._exchange.drain()
-        await self._hang_up(error)
+        await self.hang_up(error)
 
-    async def _hang_up(self, error: DuologueError) -> None:
+    async def hang_up(self, error: DuologueError) -> None:
+        """Tell the client why, and end."""
         self._tell(ErrorOccurred(error))
         try:
             async with asyncio.timeout(self._limits.drain):
@@ -161,14 +169,14 @@ class Session:
     async def _expire(self) -> None:
         await self._clock.sleep(self._limits.length)
         minutes = self._limits.length / 60
-        await self._hang_up(
+        await self.hang_up(
             SessionExpired(f"a session lasts {minutes:g} minutes at most; start a new one to go on")
         )
 
     async def _give_up_if_too_slow(self) -> None:
         await self._outbox.overflowed.wait()
         if error := self._outbox.overflow:
-            await self._hang_up(error)
+            await self.hang_up(error)
 
     # What the client wants.
 

@@ -17,6 +17,7 @@ from duologue.errors import (
     MessageTooBig,
     OriginNotAllowed,
     SessionExpired,
+    SessionIdle,
     ShuttingDown,
     TooManySessions,
 )
@@ -37,7 +38,12 @@ from duologue.transports.realtime.encode import Encoder
 
 _LONG = 256 * 1024  # characters; decoding more would hold the event loop for over 5 ms
 
-_CLOSE_CODES = {SessionExpired: 1000, ShuttingDown: 1012, TooManySessions: 1013}  # RFC 6455, IANA
+_CLOSE_CODES = {
+    SessionExpired: 1000,
+    SessionIdle: 1000,
+    ShuttingDown: 1012,
+    TooManySessions: 1013,
+}  # RFC 6455, IANA
 
 
 Serve = Callable[[Transport, str, str], Awaitable[None]]

@@ -1,0 +1,75 @@
+"""One visitor cannot keep the server from the others by holding its sessions."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from conftest import Serve
+from duologue import server as server_module
+from duologue.server import Uvicorn
+
+_WAIT = 60.0
+
+
+@pytest.fixture
+def lines() -> Iterator[ExitStack]:
+    """Connections that are closed at the end of the test."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def _connect(server: Uvicorn, lines: ExitStack, cookie: str = "") -> ClientConnection:
+    headers = {"Cookie": cookie} if cookie else {}
+    url = server.url.replace("http", "ws") + "/v1/realtime"
+    line = connect(url, additional_headers=headers)
+    lines.callback(line.close)
+    return line
+
+
+def _next(line: ClientConnection) -> str:
+    event = json.loads(line.recv(_WAIT))
+    return str(event["error"]["code"] if event["type"] == "error" else event["type"])
+
+
+def test_a_session_that_is_silent_makes_room_for_a_newcomer(
+    serve: Serve, lines: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(sessions=2)
+    talking, silent = _connect(server, lines), _connect(server, lines)
+    assert _next(talking) == _next(silent) == "session.created"
+    talking.send('{"type": "input_audio_buffer.clear"}')
+    assert _next(talking) == "input_audio_buffer.cleared"
+    monkeypatch.setattr(server_module, "_SILENT", 0.0)
+    assert _next(_connect(server, lines)) == "session.created"
+    assert _next(silent) == "session_idle"
+    talking.send('{"type": "input_audio_buffer.clear"}')
+    assert _next(talking) == "input_audio_buffer.cleared"
+
+
+def test_sessions_that_talk_are_not_ended_for_a_newcomer(serve: Serve, lines: ExitStack) -> None:
+    server = serve(sessions=1)
+    talking = _connect(server, lines)
+    assert _next(talking) == "session.created"
+    assert _next(_connect(server, lines)) == "too_many_sessions"
+
+
+def test_one_visitor_gets_only_a_share_of_the_sessions(serve: Serve, lines: ExitStack) -> None:
+    server = serve(sessions=3, visitor_sessions=2)
+    cookie = "duologue_user=somebody"
+    for _ in range(2):
+        assert _next(_connect(server, lines, cookie)) == "session.created"
+    assert _next(_connect(server, lines, cookie)) == "too_many_sessions"
+    assert _next(_connect(server, lines)) == "session.created"
+
+
+def test_one_address_gets_only_a_share_of_the_sessions(
+    serve: Serve, lines: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_OWN", ())  # so that this computer's counts like any other
+    server = serve(sessions=3, visitor_sessions=2)
+    for _ in range(2):
+        assert _next(_connect(server, lines)) == "session.created"
+    assert _next(_connect(server, lines)) == "too_many_sessions"
