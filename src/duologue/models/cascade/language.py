@@ -13,9 +13,9 @@ from pathlib import Path
 import openai
 from openai.types.chat import ChatCompletionMessageParam
 
+from duologue.child import Child
 from duologue.errors import DuologueError, ModelFailed
 from duologue.model import Turn
-from duologue.models.cascade.child import Child
 from duologue.models.cascade.clauses import Clauses
 from duologue.models.cascade.llama_child import KEY, SLOTS
 

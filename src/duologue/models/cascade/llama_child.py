@@ -8,7 +8,7 @@ import sys
 
 import xllamacpp
 
-from duologue.models.cascade import child
+from duologue import child
 
 KEY = "DUOLOGUE_LANGUAGE_KEY"
 """The environment variable with the key that requests must bring."""

@@ -7,7 +7,7 @@ import sys
 
 from pocketsphinx import Decoder
 
-from duologue.models.cascade import child
+from duologue import child
 
 
 def main() -> None:

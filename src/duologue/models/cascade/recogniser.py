@@ -5,8 +5,8 @@ import logging
 import re
 from collections.abc import Coroutine
 
+from duologue.child import Child
 from duologue.errors import DuologueError, ModelFailed
-from duologue.models.cascade.child import Child
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""A part of the model that runs as a process of its own."""
+"""A part of the program that runs as a process of its own."""
 
 import asyncio
 import contextlib
