@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 
-from duologue.audio import AudioChunk, read_audio, silence
+from duologue.audio import AudioChunk, silence
+from duologue.sound_files import read_audio
 
 RATE = 24_000
 CHUNK = 0.04

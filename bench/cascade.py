@@ -9,12 +9,13 @@ from contextlib import aclosing
 from bench.load import RECORDINGS, callers, lateness, percentile
 from bench.server import Server
 from duologue import weights
-from duologue.audio import INPUT_RATE, read_audio
+from duologue.audio import INPUT_RATE
 from duologue.models.cascade.clauses import Clauses
 from duologue.models.cascade.language import LanguageModel, messages
 from duologue.models.cascade.recogniser import Recogniser
 from duologue.models.cascade.synthesiser import Synthesiser
 from duologue.receipt import Receipt
+from duologue.sound_files import read_audio
 
 
 async def parts() -> None:

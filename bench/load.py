@@ -13,9 +13,10 @@ import numpy as np
 import psutil
 
 from bench.server import Server
-from duologue.audio import INPUT_RATE, AudioChunk, read_audio
+from duologue.audio import INPUT_RATE, AudioChunk
 from duologue.endpoint import SmartTurn
 from duologue.events import Settings
+from duologue.sound_files import read_audio
 from duologue.turn import WINDOW, TurnDetector
 from duologue.vad import Silero
 

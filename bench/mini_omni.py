@@ -19,7 +19,7 @@ import openvino as ov
 
 from bench.load import RECORDINGS
 from bench.server import Server
-from duologue.audio import INPUT_RATE, REPLY_RATE, Samples, read_audio
+from duologue.audio import INPUT_RATE, REPLY_RATE, Samples
 from duologue.errors import ModelUnavailable
 from duologue.log_mel import frames_of, log_mel
 from duologue.models import mini_omni
@@ -41,6 +41,7 @@ from duologue.models.mini_omni.vocabulary import Vocabulary
 from duologue.nets.shapes import CODEBOOKS
 from duologue.nets.snac import snac_decoder
 from duologue.nets.snac_stream import SeededNoise, SnacStream, speak
+from duologue.sound_files import read_audio
 
 THREADS = mini_omni.cores()
 

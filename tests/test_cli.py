@@ -16,7 +16,7 @@ import soundfile
 
 from conftest import put_damaged
 from duologue import weights
-from duologue.audio import read_audio
+from duologue.sound_files import read_audio
 from duologue.testing import tone
 from duologue.turnlog import TurnLog
 from test_turns_report import keep

@@ -11,9 +11,10 @@ import pytest_asyncio
 
 from conftest import SHARED
 from duologue import weights
-from duologue.audio import INPUT_RATE, AudioChunk, Samples, read_audio, silence
+from duologue.audio import INPUT_RATE, AudioChunk, Samples, silence
 from duologue.endpoint import SmartTurn, _features
 from duologue.errors import ModelUnavailable
+from duologue.sound_files import read_audio
 
 GOLDEN = Path(__file__).parent / "golden/smart_turn/features.npz"
 TURNS = SHARED / "audio/turns"

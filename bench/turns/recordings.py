@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from duologue.audio import INPUT_RATE, Samples, read_audio
+from duologue.audio import INPUT_RATE, Samples
 from duologue.endpoint import SmartTurn
 from duologue.errors import DuologueError
+from duologue.sound_files import read_audio
 from duologue.turn import WINDOW
 from duologue.vad import Silero, SileroStream
 from duologue.weights import cache_folder

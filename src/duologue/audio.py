@@ -1,13 +1,10 @@
 """Sound inside the program: float32, mono, -1..1. PCM16, WAV and MP3 exist only at the edges."""
 
+import binascii
 import io
-import math
 import struct
-from collections.abc import Generator, Iterable
-from contextlib import closing
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NoReturn
 
 import lameenc
 import numpy as np
@@ -15,7 +12,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from duologue.errors import AudioTooLong, InvalidAudio
+from duologue.errors import InvalidAudio, quoted
 
 INPUT_RATE = 16_000
 """Hertz of everything heard: what Silero, pocketsphinx and Whisper take."""
@@ -77,6 +74,43 @@ def from_pcm16(data: bytes, rate: int) -> AudioChunk:
     return AudioChunk(np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768), rate)
 
 
+_SLICE = 256 * 1024  # characters: half a millisecond, for which Python's lock is held
+
+_ALPHABET = bytes.maketrans(b"-_", b"+/")  # that of URLs to the usual one
+
+
+def unbase64(text: str) -> bytes:
+    """Read base64 as programs write it: plain or for URLs, in lines, without padding, a `data:` URL.
+
+    Works in slices, between which others may run.
+
+    Raises:
+        InvalidAudio: it is none.
+    """
+    start = 0
+    if text[:5].lower() == "data:":
+        start = text.find(",", 0, 1000) + 1
+        if not text[:start].lower().endswith(";base64,"):
+            raise InvalidAudio(
+                f"a data: URL has its sound as base64, as in data:audio/wav;base64,AAAA; not {quoted(text)}"
+            )
+    parts, rest, ended = [], b"", False
+    try:
+        for at in range(start, len(text), _SLICE):
+            signs = text[at : at + _SLICE].encode("ascii").translate(_ALPHABET, b" \t\r\n")
+            if ended and signs:
+                raise ValueError("padding in the middle")  # noqa: TRY301
+            signs = rest + signs
+            whole = len(signs) - len(signs) % 4
+            ended = b"=" in signs
+            parts.append(binascii.a2b_base64(signs[:whole], strict_mode=True))
+            rest = signs[whole:]
+        parts.append(binascii.a2b_base64(rest + b"=" * (-len(rest) % 4), strict_mode=True))
+    except ValueError as error:
+        raise InvalidAudio(f"audio is not valid base64: {error}") from error
+    return b"".join(parts)
+
+
 def concatenate(chunks: Iterable[AudioChunk], rate: int) -> AudioChunk:
     """Join chunks that are all at `rate` hertz; none at all give an empty chunk."""
     parts = [chunk.samples for chunk in chunks]
@@ -120,123 +154,6 @@ def _low_pass() -> Samples:
 
 # The taps that meet a sample at even and at odd positions of the output; the others meet a zero.
 _EVEN, _ODD = _low_pass()[0::2], _low_pass()[1::2]
-
-
-def read_audio(source: Path | bytes, limit: float = math.inf) -> AudioChunk:
-    """Read a sound file as mono at its own rate; channels are averaged, overshoot is clipped.
-
-    WAV, FLAC, OGG and MP3; with the package `av` also MP4 (M4A), WebM and AAC, as phones and
-    browsers record. The file decides nothing else: no playlist is followed, no other file or URL
-    opened, and no more than `limit` is ever decoded.
-
-    Args:
-        source: the file, or what is in it.
-        limit: seconds.
-
-    Raises:
-        InvalidAudio: no such file, no sound in it, or samples that are not numbers.
-        AudioTooLong: it holds more than `limit`.
-    """
-    name = "the data"
-    if isinstance(source, Path):
-        name = str(source)
-        try:
-            source = source.read_bytes()
-        except FileNotFoundError as error:
-            raise InvalidAudio(f"there is no file {name}") from error
-        except OSError as error:
-            raise InvalidAudio(f"{name} cannot be read: {error.strerror}") from error
-    kind = _container(source)
-    blocks = _decode_container(source, kind, name) if kind else _decode(source, name)
-    parts, length, rate = [], 0, 1
-    with closing(blocks):
-        for rate, block in blocks:
-            if not np.isfinite(block).all():
-                raise InvalidAudio(f"{name} holds samples that are not numbers (NaN or infinity)")
-            parts.append(np.clip(block, -1, 1).mean(axis=1, dtype=np.float32))
-            length += len(block)
-            if length > limit * rate:
-                raise AudioTooLong(
-                    f"{name} holds more than {limit:g} s of sound, which is the most taken here"
-                )
-    if not length:
-        raise InvalidAudio(f"{name} holds no sound: 0 samples")
-    return AudioChunk(np.concatenate(parts), rate)
-
-
-_Blocks = Generator[tuple[int, Samples], None, None]  # hertz, float32 [T, channels]
-
-_BLOCK = 1 << 16  # frames decoded at once: what a small file that holds hours can cost
-
-_RATES = range(1_000, 400_000)  # hertz; a header may say anything, and rules how much is decoded
-
-# What is decoded inside a container. ffmpeg has hundreds of decoders, and pictures are none of ours.
-_CODECS = "aac,alac,amrnb,amrwb,flac,mp3,mp3float,opus,libopus,vorbis,pcm_s16le,pcm_s16be,pcm_f32le"
-
-
-def _decode(data: bytes, name: str) -> _Blocks:
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            rate = _checked(file.samplerate, name)
-            while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
-                yield rate, block
-    except soundfile.SoundFileError as error:
-        raise InvalidAudio(
-            f"{name} is no sound file that can be read (WAV, FLAC, OGG, MP3, M4A, WebM)"
-        ) from error
-
-
-def _container(data: bytes) -> str | None:
-    """What soundfile cannot read, as ffmpeg calls it; None: let soundfile look.
-
-    ffmpeg is told and never guesses, so it cannot take a playlist for sound.
-    """
-    if data[4:8] == b"ftyp":
-        return "mov"  # MP4, M4A, 3GP
-    if data[:4] == b"\x1a\x45\xdf\xa3":
-        return "matroska"  # WebM
-    if data[:1] == b"\xff" and data[1:2] in (b"\xf0", b"\xf1", b"\xf8", b"\xf9"):
-        return "aac"
-    return None
-
-
-def _decode_container(data: bytes, kind: str, name: str) -> _Blocks:
-    try:
-        import av
-    except ModuleNotFoundError as error:
-        raise InvalidAudio(
-            f"{name} is a {kind} file, which needs the package 'av'; install it with: "
-            "pip install 'duologue[formats]', or use WAV, FLAC, OGG or MP3"
-        ) from error
-    options = {
-        "protocol_whitelist": "none",  # there is none of this name
-        "codec_whitelist": _CODECS,  # also while it looks what is in there
-    }
-    try:
-        with av.open(
-            io.BytesIO(data), "r", format=kind, container_options=options, io_open=_refuse
-        ) as file:
-            codecs = [stream.codec.name for stream in file.streams.audio]
-            if not codecs or codecs[0] not in _CODECS.split(","):
-                raise InvalidAudio(f"{name} holds no sound that can be read")
-            resampler = av.AudioResampler(format="fltp")  # nothing but the format changes
-            for frame in file.decode(audio=0):
-                for part in resampler.resample(frame):
-                    yield _checked(part.rate, name), part.to_ndarray().T.astype(np.float32)
-    except (av.FFmpegError, ValueError) as error:
-        raise InvalidAudio(f"{name} is a broken {kind} file") from error
-
-
-def _refuse(*_: object) -> NoReturn:
-    raise PermissionError("a sound file opens no other")
-
-
-def _checked(rate: int, name: str) -> int:
-    if rate not in _RATES:
-        raise InvalidAudio(
-            f"{name} has {rate} samples a second; from {_RATES[0]} to {_RATES[-1]} can be read"
-        )
-    return rate
 
 
 def to_wav(chunk: AudioChunk) -> bytes:

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from duologue import __version__, weights
-from duologue.audio import AudioChunk, read_audio, to_mp3, to_wav
+from duologue.audio import AudioChunk, to_mp3, to_wav
 from duologue.config import PREFIX, Config, load_config
 from duologue.endpoint import SmartTurn
 from duologue.errors import DuologueError, InvalidSetting, ModelUnavailable
@@ -25,6 +25,7 @@ from duologue.models import mini_omni
 from duologue.models.mini_omni.checkpoint import find_checkpoint
 from duologue.say import Answer, ask
 from duologue.server import Uvicorn, running
+from duologue.sound_files import read_audio
 from duologue.turns_report import report
 from duologue.vad import Silero
 

@@ -42,6 +42,12 @@ class AudioTooLong(InvalidAudio):
     code = "audio_too_long"
 
 
+class ReaderUnavailable(DuologueError):
+    """Sound files cannot be read now, for want of a process; the file is not to blame."""
+
+    code = "reader_unavailable"
+
+
 class InvalidRequest(DuologueError):
     """A request over HTTP that is malformed; `param` is the field that is to blame, if one is."""
 

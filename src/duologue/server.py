@@ -39,6 +39,7 @@ from duologue.model import SpeechModel
 from duologue.session import Limits, Session, Transport
 from duologue.transports import chat, realtime, recordings
 from duologue.transports.admission import Admission
+from duologue.transports.question import Questions
 from duologue.turn import Vad
 from duologue.turnlog import TurnLog
 
@@ -108,6 +109,7 @@ class Server:
         self._farewells: set[asyncio.Task[None]] = set()
         self._chats: set[asyncio.Event] = set()  # each set when that reply has ended
         self._draining = False
+        self._questions = Questions(config.message_bytes, config.time_limit)
         self.app = self._make_app()
 
     @property
@@ -181,7 +183,7 @@ class Server:
 
     @contextmanager
     def chat(self) -> Iterator[SpeechModel]:
-        """Take in one request that is answered on its own, from before its body is read to the end.
+        """Take in one request that is answered on its own, from when its body is here to the end.
 
         Raises:
             TooManyReplies: no place is free.
@@ -217,6 +219,10 @@ class Server:
             ends = [asyncio.create_task(session.drain(reason)) for session in sessions]
             await asyncio.wait([*ends, *(asyncio.create_task(end.wait()) for end in chats)])
 
+    def close(self) -> None:
+        """End what reads the questions of `/chat`, when nobody is served any more."""
+        self._questions.close()
+
     def _refuse_while_draining(self) -> None:
         if self._draining:
             raise ShuttingDown("the server is shutting down; try again later")
@@ -229,7 +235,7 @@ class Server:
         app = Starlette(
             routes=[
                 *realtime.routes(self.serve, config.model, admission),
-                *chat.routes(self.chat, admission, config.time_limit),
+                *chat.routes(self.chat, admission, self._questions),
                 *recordings.routes(self.history.turn),
                 Route("/health", self._health),
                 Route("/metrics", self._metrics),
@@ -353,9 +359,9 @@ async def running(
             if config.page:  # takes as long as loading a model, and neither needs to wait
                 await asyncio.to_thread(_load_page)
             # Here and not in that thread, where Gradio would make event loops and leave them open.
-            server = Server(config, model, vad, endpoint, log)
-            await starting
-            yield Uvicorn(server, listener)
+            with closing(Server(config, model, vad, endpoint, log)) as server:
+                await starting
+                yield Uvicorn(server, listener)
         finally:
             await asyncio.wait([starting])
             await model.close()

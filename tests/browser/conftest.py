@@ -13,11 +13,12 @@ from playwright.async_api import Browser
 
 from browser.rig import Page, chromium, find_chromium, open_page
 from conftest import SHARED, serving
-from duologue.audio import AudioChunk, read_audio
+from duologue.audio import AudioChunk
 from duologue.config import load_config
 from duologue.endpoint import SmartTurn
 from duologue.model import SpeechModel
 from duologue.server import Uvicorn
+from duologue.sound_files import read_audio
 from duologue.vad import Silero
 
 ServePage = Callable[..., Uvicorn]

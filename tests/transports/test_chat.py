@@ -11,9 +11,10 @@ import pytest
 import soundfile
 
 from conftest import Serve
-from duologue.audio import REPLY_RATE, from_pcm16, read_audio, silence
+from duologue.audio import REPLY_RATE, from_pcm16, silence
 from duologue.model import ReplyChunk
 from duologue.server import Uvicorn
+from duologue.sound_files import read_audio
 from duologue.testing import ScriptedModel, say
 from transports.chats import FRAME, QUESTION, Gate, anext_piece, ask, error, post, wait_for
 
@@ -118,9 +119,50 @@ def test_a_page_of_another_origin_is_refused(serve: Serve) -> None:
     response = post(server, body, origin="https://evil.example")
     assert response.status_code == 403
     assert error(response)["code"] == "origin_not_allowed"
-    ours = post(server, body, origin=server.url)
-    assert ours.status_code == 200
-    assert not [name for name in ours.headers if name.startswith("access-control")]
+    assert access(response) == {}
+    assert response.headers["vary"] == "Origin"
+    assert post(server, body, origin=server.url).status_code == 200
+
+
+def access(response: httpx.Response) -> dict[str, str]:
+    """What a browser is told about pages of another origin."""
+    start = "access-control-"
+    headers = response.headers.items()
+    return {name.removeprefix(start): text for name, text in headers if name.startswith(start)}
+
+
+FRIEND = "https://friend.example"
+
+
+def preflight(server: Uvicorn, origin: str) -> httpx.Response:
+    asked = {"origin": origin, "access-control-request-method": "POST"}
+    asked["access-control-request-headers"] = "authorization,content-type"
+    return httpx.options(server.url + "/chat", headers=asked)
+
+
+def test_a_page_of_an_allowed_origin_is_let_in_as_browsers_ask_for_it(serve: Serve) -> None:
+    server = serve(allow_origin=(FRIEND,), api_key="open-sesame")
+    allowed = preflight(server, FRIEND)
+    assert allowed.status_code == 204
+    assert access(allowed) == {
+        "allow-origin": FRIEND,
+        "allow-methods": "POST",
+        "allow-headers": "Authorization, Content-Type",
+        "max-age": "600",
+    }
+    body = json.dumps({"audio": QUESTION}).encode()
+    for key, status in (("open-sesame", 200), ("wrong", 401)):
+        response = post(server, body, origin=FRIEND, authorization=f"Bearer {key}")
+        assert response.status_code == status, "and the page may read why"
+        assert access(response) == {"allow-origin": FRIEND}
+        assert response.headers["vary"] == "Origin"
+
+
+@pytest.mark.parametrize("page", [False, True])
+def test_a_page_of_another_origin_is_not_even_let_ask(serve: Serve, page: bool) -> None:
+    refused = preflight(serve(allow_origin=(FRIEND,), page=page), "https://evil.example")
+    assert refused.status_code == 403
+    assert access(refused) == {}
 
 
 def test_the_api_key_is_asked_for_where_there_is_one(serve: Serve) -> None:

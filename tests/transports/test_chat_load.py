@@ -6,6 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import httpx
 import numpy as np
@@ -16,6 +17,7 @@ from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16, to_wav
 from duologue.engine import Engine
 from duologue.errors import ModelFailed
 from duologue.model import Capabilities, Prompt, ReplyChunk
+from duologue.server import Uvicorn
 from duologue.testing import ScriptedModel, say, tone
 from transports.chats import (
     FRAME,
@@ -158,18 +160,74 @@ async def test_a_client_that_leaves_an_echo_frees_its_place(serve: Serve) -> Non
     await asyncio.to_thread(wait_for, lambda: under_way(server) == 0)
 
 
+def begun(server: Uvicorn) -> socket.socket:
+    """A client that sends one byte of its question, and nothing more."""
+    address = httpx.URL(server.url)
+    line = socket.create_connection((address.host, address.port or 80))
+    line.sendall(
+        b"POST /chat HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 1000\r\n\r\n{"
+    )
+    return line
+
+
+def arriving(server: Uvicorn) -> int:
+    return len(server._server._questions._bodies)
+
+
+def lying(server: Uvicorn) -> int:
+    return sum(len(body.data) for body in server._server._questions._bodies)
+
+
+def test_questions_that_do_not_come_hold_no_place(serve: Serve) -> None:
+    server = serve(chats=2)
+    with ExitStack() as lines:
+        for _ in range(20):
+            lines.enter_context(begun(server))
+        wait_for(lambda: arriving(server) == 20)
+        assert under_way(server) == 0
+        assert ask(server).status_code == 200
+
+
+def test_one_address_cannot_send_all_the_questions_that_may_arrive(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("duologue.transports.question._BODIES_EACH", 2)
+    server = serve()
+    with begun(server), begun(server):
+        wait_for(lambda: arriving(server) == 2)
+        response = ask(server)
+        assert response.status_code == 503
+        assert error(response)["code"] == "too_many_replies"
+    wait_for(lambda: arriving(server) == 0)
+    assert ask(server).status_code == 200
+
+
+def test_what_arrives_takes_only_so_much_memory(serve: Serve) -> None:
+    server = serve(message_bytes=100_000)
+    body = b'{"audio": "' + b"A" * 90_000
+    address = httpx.URL(server.url)
+    with ExitStack() as lines:
+        for others in range(4):
+            wait_for(lambda: lying(server) == others * len(body))  # noqa: B023
+            line = lines.enter_context(
+                socket.create_connection((address.host, address.port or 80), 30)
+            )
+            line.sendall(
+                b"POST /chat HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 99000\r\n\r\n" + body
+            )
+        assert line.recv(100).startswith(b"HTTP/1.1 503 ")
+        assert arriving(server) == 3
+
+
 def test_a_client_that_leaves_in_the_middle_of_its_question_frees_its_place(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = serve()
-    address = httpx.URL(server.url)
-    with socket.create_connection((address.host, address.port or 80)) as line:
-        line.sendall(
-            b"POST /chat HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
-            b'Content-Length: 1000\r\n\r\n{"audio": "'
-        )
-        wait_for(lambda: under_way(server) == 1)
-    wait_for(lambda: under_way(server) == 0)
+    with begun(server):
+        wait_for(lambda: arriving(server) == 1)
+    wait_for(lambda: arriving(server) == 0)
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
@@ -180,6 +238,7 @@ def test_a_client_that_is_too_slow_is_let_go(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, slow: str
 ) -> None:
     monkeypatch.setattr("duologue.transports.chat._PATIENCE", 1.0)
+    monkeypatch.setattr("duologue.transports.question._BEGIN", 1.0)
     model = ScriptedModel([say("La.", 10.0)] * 17)
     server = serve(model)
     body = json.dumps({"audio": QUESTION}).encode()

@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -37,9 +38,34 @@ def test_a_sound_of_any_usual_kind_is_answered(serve: Serve, data: bytes, second
     assert said == pytest.approx(seconds, abs=0.1 if seconds >= 1 else 0.005)
 
 
-def test_base64_may_be_wrapped_into_lines(serve: Serve) -> None:
-    wrapped = base64.encodebytes(to_wav(tone(1))).decode()
-    assert ask(serve(), audio=wrapped).status_code == 200
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda data: base64.encodebytes(data),
+        lambda data: base64.encodebytes(data).replace(b"\n", b"\r\n"),
+        lambda data: base64.urlsafe_b64encode(data),
+        lambda data: base64.urlsafe_b64encode(data).rstrip(b"="),
+        lambda data: b"data:audio/wav;base64," + base64.b64encode(data),
+        lambda data: b"data:audio/wav;codecs=1;BASE64," + base64.urlsafe_b64encode(data),
+    ],
+    ids=["lines", "their lines", "for URLs", "without padding", "a data: URL", "a strange one"],
+)
+def test_base64_may_be_written_as_programs_write_it(
+    serve: Serve, write: Callable[[bytes], bytes]
+) -> None:
+    model = ScriptedModel([say("Noise.")])
+    sound = AudioChunk(np.random.default_rng(0).uniform(-1, 1, 16_000).astype("f4"), 16_000)
+    ask(serve(model), audio=write(to_wav(sound)).decode())
+    assert np.abs(model.prompts[0].utterance.samples - sound.samples).max() < 1e-3
+
+
+def test_what_is_more_than_the_original_takes_is_the_most_it_takes(serve: Serve) -> None:
+    server = serve(ScriptedModel([say("La.", 0.2)]))
+    said = ask(server).content
+    for name, value in (("max_tokens", 2**70), ("stream_stride", 0), ("stream_stride", 2**70)):
+        fields: dict[str, Any] = {name: value}
+        response = ask(server, **fields)
+        assert (response.status_code, response.content) == (200, said)
 
 
 def test_a_question_of_many_pieces_of_base64_arrives_whole(serve: Serve) -> None:
@@ -56,8 +82,9 @@ def test_a_question_of_many_pieces_of_base64_arrives_whole(serve: Serve) -> None
         ({"audio": None}, "audio", "base64 of a sound file, not null"),
         ({"audio": ["x"]}, "audio", "not an array"),
         ({"audio": "QUJD*"}, "audio", "not valid base64"),
-        ({"audio": "QUJ"}, "audio", "not valid base64"),
-        ({"audio": "QQ==QUJD"}, "audio", "padding in the middle"),
+        ({"audio": "QUJDQ"}, "audio", "not valid base64"),
+        ({"audio": "QQ==QUJD"}, "audio", "not valid base64"),
+        ({"audio": "data:audio/wav,%00"}, "audio", "as in data:audio/wav;base64,AAAA; not 'data:audio"),
         ({"audio": "\ud800"}, "audio", "not valid base64"),
         ({"audio": ""}, "audio", "no sound file"),
         ({"audio": encode(b"#EXTM3U\nhttp://127.0.0.1/secret.wav\n")}, "audio", "no sound file"),
@@ -69,13 +96,11 @@ def test_a_question_of_many_pieces_of_base64_arrives_whole(serve: Serve) -> None
         ),
         ({"max_tokens": 0}, "max_tokens", "from 1 to 2048, not 0"),
         ({"max_tokens": -1}, "max_tokens", "not -1"),
-        ({"max_tokens": 2049}, "max_tokens", "not 2049"),
         ({"max_tokens": "4"}, "max_tokens", "not a string"),
         ({"max_tokens": True}, "max_tokens", "not true"),
         ({"max_tokens": 4.0}, "max_tokens", "not 4.0"),
         ({"max_tokens": None}, "max_tokens", "not null"),
-        ({"stream_stride": 0}, "stream_stride", "not 0"),
-        ({"stream_stride": -4}, "stream_stride", "not -4"),
+        ({"stream_stride": -4}, "stream_stride", "from 0 to 2048, not -4"),
         ({"stream_stride": {"a": 1}}, "stream_stride", "not an object"),
     ],
 )  # fmt: skip

@@ -1,29 +1,18 @@
 """`POST /chat`: one utterance in, its reply streamed out, as the original Mini-Omni server does."""
 
 import asyncio
-import binascii
-import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, aclosing
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from duologue.audio import (
-    INPUT_RATE,
-    REPLY_RATE,
-    AudioChunk,
-    Mp3Stream,
-    PcmStream,
-    WavStream,
-    read_audio,
-)
+from duologue.audio import REPLY_RATE, AudioChunk, Mp3Stream, PcmStream, WavStream
 from duologue.errors import (
     AudioTooLong,
     ClientTooSlow,
@@ -34,27 +23,22 @@ from duologue.errors import (
     MessageTooBig,
     ModelFailed,
     OriginNotAllowed,
+    ReaderUnavailable,
     ShuttingDown,
     TooManyReplies,
     UnsupportedMediaType,
+    quoted,
 )
 from duologue.model import Prompt, ReplyChunk, SpeechModel
 from duologue.transports.admission import Admission
+from duologue.transports.question import Body, Question, Questions
 
 logger = logging.getLogger(__name__)
 
 Admit = Callable[[], AbstractContextManager[SpeechModel]]
 """Holds a place for one reply of the model; a `DuologueError` refuses it."""
 
-_FRAME = 2048  # samples: a step of the original's codec, which its two numbers count in
-
-_MOST = 2048  # steps that the original's model can make
-
-_PIECE = 12  # frames, 1 s: 2 ms of MP3, so the event loop is not held for longer
-
-_PATIENCE = 60.0  # seconds to wait for a client: for its question, and for it to take a piece
-
-_BASE64 = 256 * 1024  # characters decoded at once, below 1 ms; the lock of Python is held for that
+_PATIENCE = 60.0  # seconds to wait for a client to take a piece
 
 _STATUS: dict[type[DuologueError], int] = {
     InvalidRequest: 400,
@@ -65,6 +49,7 @@ _STATUS: dict[type[DuologueError], int] = {
     AudioTooLong: 413,
     MessageTooBig: 413,
     UnsupportedMediaType: 415,
+    ReaderUnavailable: 503,
     ShuttingDown: 503,
     TooManyReplies: 503,
 }
@@ -72,6 +57,12 @@ _STATUS: dict[type[DuologueError], int] = {
 _HEADERS: dict[int, dict[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
     503: {"Retry-After": "5"},  # about one reply
+}
+
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+    "Access-Control-Max-Age": "600",
 }
 
 _STREAMS: dict[str, tuple[type[PcmStream], str]] = {
@@ -86,22 +77,14 @@ _STREAMS: dict[str, tuple[type[PcmStream], str]] = {
 _RAW = (PcmStream, f"audio/pcm;rate={REPLY_RATE};channels=1")
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """Attributes: utterance, at `INPUT_RATE`; the most samples of a reply, and of one write."""
-
-    utterance: AudioChunk
-    most: int
-    piece: int
-
-
-def routes(admit: Admit, admission: Admission, time_limit: float) -> list[Route]:
-    """The route `/chat`, for any model. An utterance may last `time_limit` seconds.
+def routes(admit: Admit, admission: Admission, questions: Questions) -> list[Route]:
+    """The route `/chat`, for any model.
 
     The body is JSON: `audio`, base64 of a sound file; `max_tokens` (2048), after how many frames of
     85.3 ms (2,048 samples) the reply is cut, where the original also counts the prompt;
-    `stream_stride` (4), how many frames are written at once at most. Nothing is held back to fill a
-    write: the first sound goes out as soon as it is made. Other fields are ignored.
+    `stream_stride` (4), how many frames are written at once at most. More than 2,048 of either are
+    2,048, and a `stream_stride` of 0 is 1. Nothing is held back to fill a write: the first sound goes
+    out as soon as it is made. Other fields are ignored.
 
     The answer is the reply's sound, streamed while it is made: PCM16, little-endian, mono, 24 kHz,
     without a header. A client that says `Accept: audio/wav` or `audio/mpeg` gets such a file.
@@ -112,45 +95,59 @@ def routes(admit: Admit, admission: Admission, time_limit: float) -> list[Route]
 
     Nothing is kept: a chat has no turns before it, and none of it is in the history.
 
-    No CORS header is ever sent, and a body that is not labelled as JSON is refused: with that, a
-    browser lets no page of another origin in.
+    CORS headers go to the origins that may connect, and to no other. A body that is not labelled as
+    JSON is refused, so a browser asks first (OPTIONS) and lets no other page in.
     """
-    return [Route("/chat", _Chat(admit, admission, time_limit), methods=["POST"])]
+    return [Route("/chat", _Chat(admit, admission, questions), methods=["POST", "OPTIONS"])]
 
 
 class _Chat:
-    def __init__(self, admit: Admit, admission: Admission, time_limit: float) -> None:
+    def __init__(self, admit: Admit, admission: Admission, questions: Questions) -> None:
         self._admit = admit
         self._admission = admission
-        self._time_limit = time_limit
+        self._questions = questions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        reply = _Reply(send, request.headers.get("accept", ""))
+        shared = {"Vary": "Origin"}
+        reply = None
         try:
+            self._admission.check_origin(request)
+            if origin := request.headers.get("origin"):
+                shared["Access-Control-Allow-Origin"] = origin
+            if request.method == "OPTIONS":
+                await Response(None, 204, {**_PREFLIGHT, **shared})(scope, receive, send)
+                return
             self._check(request)
-            with self._admit() as model:
-                body = await _read(request, self._admission.message_bytes)
-                await _while_connected(receive, self._answer(model, body, reply))
+            reply = _Reply(send, request.headers.get("accept", ""), shared)
+            await self._reply(request, reply)
         except ClientDisconnect:
             pass  # in the middle of its question: there is nobody to tell
         except DuologueError as error:
-            if reply.begun:
+            if reply and reply.begun:
                 raise  # the server logs it and cuts the connection
-            await _refusal(error)(scope, receive, send)
+            await _refusal(error, shared)(scope, receive, send)
 
     def _check(self, request: Request) -> None:
         self._admission.check_key(request)
-        self._admission.check_origin(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
-            raise UnsupportedMediaType(
-                f"the body is JSON, labelled application/json, not {kind or 'without a label'}"
-            )
+            shown = quoted(kind) if kind else "without a label"
+            raise UnsupportedMediaType(f"the body is JSON, labelled application/json, not {shown}")
 
-    async def _answer(self, model: SpeechModel, body: bytearray, reply: "_Reply") -> None:
+    async def _reply(self, request: Request, reply: "_Reply") -> None:
+        with self._admit():
+            pass  # who is going to be refused need not send a long question first
+        address = request.client.host if request.client else ""
+        with self._questions.arriving(address) as body:
+            await self._questions.receive(body, request)
+            # A place is for who has asked: slow clients hold none.
+            with self._admit() as model:
+                await _while_connected(request.receive, self._answer(model, body, reply))
+
+    async def _answer(self, model: SpeechModel, body: Body, reply: "_Reply") -> None:
         start = time.monotonic()
-        question = await asyncio.to_thread(_parse, body, self._time_limit)
+        question = await self._questions.read(body)
         async with aclosing(_sound(model, question)) as sound:
             async for chunk in sound:
                 await reply.write(chunk)
@@ -173,7 +170,7 @@ class _Reply:
         said: seconds.
     """
 
-    def __init__(self, send: Send, accept: str) -> None:
+    def __init__(self, send: Send, accept: str, headers: Mapping[str, str]) -> None:
         self.begun = False
         self.begun_at = 0.0
         self.said = 0.0
@@ -181,6 +178,7 @@ class _Reply:
         make, self._media_type = next((_STREAMS[kind] for kind in kinds if kind in _STREAMS), _RAW)
         self._stream = make(REPLY_RATE)
         self._send = send
+        self._headers = headers
 
     async def write(self, chunk: AudioChunk) -> None:
         """Send some sound.
@@ -206,6 +204,7 @@ class _Reply:
             "Content-Type": self._media_type,
             "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
+            **self._headers,
         }
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self._patiently({"type": "http.response.start", "status": 200, "headers": raw})
@@ -221,23 +220,6 @@ class _Reply:
                 await self._send(message)
         except TimeoutError as error:
             raise ClientTooSlow(f"the client took nothing for {_PATIENCE:g} s") from error
-
-
-async def _read(request: Request, limit: int) -> bytearray:
-    """The body, as far as it is not too long: what is announced as such is not even awaited."""
-    too_big = MessageTooBig(f"a request may have {limit / 2**20:g} MiB; send a shorter sound")
-    if int(request.headers.get("content-length", 0)) > limit:
-        raise too_big
-    body = bytearray()
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > limit:
-                    raise too_big
-    except TimeoutError as error:
-        raise ClientTooSlow(f"the request was not complete after {_PATIENCE:g} s") from error
-    return body
 
 
 async def _while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
@@ -259,7 +241,7 @@ async def _hang_up(receive: Receive) -> None:
         pass
 
 
-async def _sound(model: SpeechModel, question: _Question) -> AsyncGenerator[AudioChunk, None]:
+async def _sound(model: SpeechModel, question: Question) -> AsyncGenerator[AudioChunk, None]:
     """The sound of a reply, cut to size."""
     left = question.most
     async with aclosing(_reply(model, question.utterance)) as chunks:
@@ -285,53 +267,10 @@ async def _reply(model: SpeechModel, utterance: AudioChunk) -> AsyncGenerator[Re
             raise ModelFailed(f"the model failed: {error or type(error).__name__}") from error
 
 
-def _parse(body: bytearray, time_limit: float) -> _Question:
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"the body is no JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise InvalidRequest(f"the body is a JSON object, not a JSON {type(fields).__name__}")
-    most = _FRAME * _count(fields, "max_tokens", _MOST)
-    piece = _FRAME * min(_count(fields, "stream_stride", 4), _PIECE)
-    audio = fields.get("audio")
-    if not isinstance(audio, str):
-        raise InvalidRequest(f"audio is the base64 of a sound file, not {_show(audio)}", "audio")
-    utterance = read_audio(_decode(audio), time_limit)
-    return _Question(utterance.at(INPUT_RATE), most, piece)
-
-
-def _count(fields: dict[str, Any], name: str, default: int) -> int:
-    value = fields.get(name, default)
-    if type(value) is not int or not 1 <= value <= _MOST:  # to Python, True is an integer
-        raise InvalidRequest(
-            f"{name} is a whole number from 1 to {_MOST}, not {_show(value)}", name
-        )
-    return value
-
-
-def _show(value: object) -> str:
-    """As it was sent, unless that may be long."""
-    kinds: dict[type, str] = {str: "a string", list: "an array", dict: "an object"}
-    return kinds.get(type(value)) or json.dumps(value)[:40]
-
-
-def _decode(text: str) -> bytes:
-    if any(space in text for space in "\n\r\t "):  # as `base64` and `encodebytes` wrap their lines
-        text = "".join(text.split())
-    try:
-        if text.find("=", 0, -2) >= 0:
-            raise ValueError("padding in the middle")  # noqa: TRY301
-        pieces = (text[start : start + _BASE64] for start in range(0, len(text), _BASE64))
-        return b"".join(binascii.a2b_base64(piece, strict_mode=True) for piece in pieces)
-    except ValueError as error:
-        raise InvalidRequest(f"audio is not valid base64: {error}", "audio") from error
-
-
-def _refusal(error: DuologueError) -> JSONResponse:
+def _refusal(error: DuologueError, headers: Mapping[str, str]) -> JSONResponse:
     status = _STATUS.get(type(error), 500)
     if status == 500:
         logger.error("a chat failed", exc_info=error)
     param = "audio" if isinstance(error, InvalidAudio) else getattr(error, "param", None)
     reason = {"message": str(error), "type": error.type, "code": error.code, "param": param}
-    return JSONResponse({"error": reason}, status, _HEADERS.get(status))
+    return JSONResponse({"error": reason}, status, {**_HEADERS.get(status, {}), **headers})

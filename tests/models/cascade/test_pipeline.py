@@ -15,10 +15,11 @@ pytest.importorskip("espeakng_loader")
 
 from conftest import SHARED
 from duologue import weights
-from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, read_audio, silence
+from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, silence
 from duologue.errors import InvalidSetting, ModelUnavailable
 from duologue.model import Prompt, ReplyChunk, SpeechModel, load_model
 from duologue.models.cascade import pipeline
+from duologue.sound_files import read_audio
 from models.cascade.rig import abandon, collect, needs_weights, said, together
 
 QUESTION = SHARED / "audio" / "question1.wav"

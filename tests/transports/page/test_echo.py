@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from conftest import SHARED
-from duologue.audio import REPLY_RATE, AudioChunk, Downsampler, Samples, read_audio
+from duologue.audio import REPLY_RATE, AudioChunk, Downsampler, Samples
 from duologue.events import (
     DetectorEvent,
     Settings,
@@ -18,6 +18,7 @@ from duologue.events import (
     SpeechStarted,
     SpeechSuspected,
 )
+from duologue.sound_files import read_audio
 from duologue.turn import TurnDetector
 from duologue.vad import Silero
 from transports.page.gate import Gate, find_node, open_gate
