@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import numpy as np
-import openvino as ov
 
 from bench.load import RECORDINGS
 from bench.server import Server
@@ -30,6 +29,7 @@ from duologue.models.mini_omni.checkpoint import (
     find_checkpoint,
     read_tensors,
 )
+from duologue.models.mini_omni.cpu.openvino import ov
 from duologue.models.mini_omni.cpu.runtime import CpuRuntime
 from duologue.models.mini_omni.cpu.snac import SnacDecoder
 from duologue.models.mini_omni.pace import FRAME_SECONDS

@@ -2,19 +2,15 @@
 
 import asyncio
 import logging
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-# onnxruntime 1.32 sends usage to its makers from the moment it is imported; this program tells nobody.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-import onnxruntime
-
 from duologue.audio import INPUT_RATE, AudioChunk, Samples
 from duologue.log_mel import HOP, log_mel
+from duologue.onnx import open_network
 from duologue.weights import locate
 
 logger = logging.getLogger(__name__)
@@ -36,14 +32,7 @@ class SmartTurn:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        options = onnxruntime.SessionOptions()
-        # Nobody waits for the answer, so a second core would be better spent on a reply; and threads
-        # that spin in wait for work would keep one busy between the answers.
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._network = onnxruntime.InferenceSession(
-            path or locate("smart-turn"), options, providers=["CPUExecutionProvider"]
-        )
+        self._network = open_network(path or locate("smart-turn"))
         self._thread = ThreadPoolExecutor(1, "smart-turn")
         self._closed = False
         self._failed = False

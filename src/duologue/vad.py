@@ -1,15 +1,11 @@
 """Silero VAD: whether a window holds speech."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 
-# onnxruntime 1.32 sends usage to its makers from the moment it is imported; this program tells nobody.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-import onnxruntime
-
 from duologue.audio import INPUT_RATE, Samples
+from duologue.onnx import InferenceSession, open_network
 from duologue.weights import locate
 
 _CONTEXT = 64  # samples of the window before that the network wants in front of each window
@@ -19,12 +15,7 @@ class Silero:
     """The network, loaded once for all sessions; `stream()` gives each its own ears."""
 
     def __init__(self, path: Path | None = None) -> None:
-        options = onnxruntime.SessionOptions()
-        # A window takes 0.12 ms on one thread; handing it to a pool costs more than that.
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._network = onnxruntime.InferenceSession(
-            path or locate("silero-vad"), options, providers=["CPUExecutionProvider"]
-        )
+        self._network = open_network(path or locate("silero-vad"))
 
     def stream(self) -> "SileroStream":
         """A detector for one stream of audio."""
@@ -34,7 +25,7 @@ class Silero:
 class SileroStream:
     """The voice activity of one stream. Cost and memory stay the same however long it lasts."""
 
-    def __init__(self, network: onnxruntime.InferenceSession) -> None:
+    def __init__(self, network: InferenceSession) -> None:
         self._network = network
         self._state = np.zeros((2, 1, 128), np.float32)
         self._context = np.zeros(_CONTEXT, np.float32)

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-pytest.importorskip("openvino")
+pytest.importorskip("duologue.models.mini_omni.cpu.openvino")
 pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-import openvino as ov
 from torch import Tensor, cosine_similarity, from_numpy
 
 from duologue.log_mel import log_mel
 from duologue.models.mini_omni.arrangement import quantise
 from duologue.models.mini_omni.cpu.encoder import build_encoder
+from duologue.models.mini_omni.cpu.openvino import ov
 from duologue.nets.whisper import encoder
 from nets.generate import assert_near, encoder_shape, state, vectors
 

@@ -1,9 +1,9 @@
 import numpy as np
-import openvino as ov
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from duologue.models.mini_omni.cpu.openvino import ov
 from duologue.models.mini_omni.cpu.snac import SnacDecoder
 from duologue.nets.snac_stream import NoNoise, SeededNoise
 from nets.voice import (

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 
 from duologue.models.mini_omni.cpu.language_model import parameter
+from duologue.models.mini_omni.cpu.openvino import ops, ov
 from duologue.nets.shapes import EncoderShape
 
 _EPSILON = 1e-5  # of the layer norms: torch's default, with which Whisper was trained

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 
+from duologue.models.mini_omni.cpu.openvino import ops, ov
 from duologue.models.mini_omni.runtime import Floats, Span
 from duologue.nets.shapes import LanguageModelShape
 

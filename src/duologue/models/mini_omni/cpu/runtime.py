@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 
 from duologue.audio import Samples
 from duologue.models.mini_omni.arrangement import arrange, variant
@@ -20,6 +19,7 @@ from duologue.models.mini_omni.checkpoint import (
 )
 from duologue.models.mini_omni.cpu.encoder import build_encoder
 from duologue.models.mini_omni.cpu.language_model import LanguageModel, build_adapter
+from duologue.models.mini_omni.cpu.openvino import ov
 from duologue.models.mini_omni.cpu.snac import SnacDecoder
 from duologue.models.mini_omni.runtime import Floats, Logits, Span, Tokens
 from duologue.nets.shapes import CODEBOOKS

@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 
 from duologue.audio import Samples
 from duologue.models.mini_omni.cpu.language_model import constant, parameter
+from duologue.models.mini_omni.cpu.openvino import ops, ov
 from duologue.nets import snac_stream
 from duologue.nets.shapes import SnacShape
 from duologue.nets.snac_stream import DILATIONS, KERNEL, LATENTS, Codes, Floats, Plan
