@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -32,6 +33,9 @@ class CountingNetwork:
         self.largest_batch = self.steps = 0
         self.threads: set[int] = set()
         self.closed = False
+        self.wrong: Any = None  # what the next step gives, whatever it should give
+        self.may_admit = threading.Event()
+        self.may_admit.set()
         self.may_step = threading.Event()
         self.may_step.set()
 
@@ -46,6 +50,7 @@ class CountingNetwork:
 
     def admit(self, slot: int, prompt: Prompt) -> None:
         self.threads.add(threading.get_ident())
+        self.may_admit.wait()
         assert slot not in self.left
         assert 0 <= slot < self.slots
         self.left[slot] = []
@@ -57,6 +62,10 @@ class CountingNetwork:
 
     def step(self, slots: Sequence[int]) -> Sequence[ReplyChunk | None]:
         self.may_step.wait()
+        if self.wrong is not None:
+            wrong: Sequence[ReplyChunk | None] = self.wrong
+            self.wrong = None
+            return wrong
         self.steps += 1
         self.largest_batch = max(self.largest_batch, len(slots))
         assert set(slots) == set(self.left)
@@ -89,6 +98,7 @@ async def running(slots: int) -> AsyncIterator[tuple[Engine, CountingNetwork]]:
         yield engine, network
     finally:
         network.may_step.set()
+        network.may_admit.set()
         await engine.close()
     assert network.closed
     assert len(network.threads) == 1
@@ -188,6 +198,66 @@ async def test_a_failure_in_a_step_ends_the_replies_in_it_and_never_the_thread()
             await hear(engine, "break")
         assert await hear(engine, "3") == "012"
         assert network.left == {}
+
+
+@pytest.mark.parametrize("wrong", [[], [ReplyChunk()] * 3, 7, [None, None, None]])
+async def test_a_wrong_number_of_chunks_ends_the_replies_and_never_the_thread(wrong: Any) -> None:
+    async with running(2) as (engine, network):
+        network.may_admit.clear()
+        network.wrong = wrong
+        replies = [asyncio.create_task(hear(engine, "9")) for _ in range(2)]
+        await asyncio.sleep(0)  # both are asked for; the first step has both
+        network.may_admit.set()
+        failures = await asyncio.gather(*replies, return_exceptions=True)
+        assert all(isinstance(failure, ModelFailed) for failure in failures)
+        assert await hear(engine, "3") == "012"
+        assert network.left == {}
+
+
+async def test_a_long_prefill_keeps_nobody_from_asking_or_leaving() -> None:
+    async with running(2) as (engine, network):
+        network.may_admit.clear()
+        first = asyncio.create_task(hear(engine, "1"))
+        await until(lambda: bool(engine.free_slots == 1))
+        release = threading.Timer(10, network.may_admit.set)  # or a lock would hang this test
+        release.start()
+        second, third = (asyncio.create_task(hear(engine, "2")) for _ in range(2))
+        await asyncio.sleep(0)
+        third.cancel()
+        await asyncio.wait([third])
+        assert not network.may_admit.is_set(), "the event loop waited for the prefill"
+        release.cancel()
+        network.may_admit.set()
+        assert (await first, await second) == ("0", "01")
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(1, 4),
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 8)), min_size=1, max_size=8),
+)
+def test_whatever_a_step_gives_every_reply_ends_and_the_next_is_served(
+    slots: int, steps: list[tuple[int, int]]
+) -> None:
+    class Wrong(CountingNetwork):
+        def step(self, slots: Sequence[int]) -> Sequence[ReplyChunk | None]:
+            right = super().step(slots)
+            wrong = dict(steps).get(self.steps)
+            return right if wrong is None else [ReplyChunk()] * wrong
+
+    async def run() -> None:
+        network = Wrong(slots)
+        engine = Engine(network)
+        await engine.start()
+        replies = [hear(engine, str(length)) for length, _ in steps]
+        ends = await asyncio.gather(*replies, return_exceptions=True)
+        assert all(isinstance(end, str | ModelFailed) for end in ends)
+        steps.clear()
+        assert await hear(engine, "3") == "012"
+        assert network.left == {}
+        await engine.close()
+
+    asyncio.run(asyncio.wait_for(run(), 30))
 
 
 async def test_closing_ends_what_is_under_way_with_an_error() -> None:

@@ -17,6 +17,7 @@ from duologue.events import (
     TurnCommitted,
     TurnWithdrawn,
 )
+from duologue.model import ReplyChunk
 from duologue.testing import ScriptedModel, say, settle, tone
 
 
@@ -54,7 +55,7 @@ async def test_of_a_reply_only_what_was_heard_is_kept_even_if_the_client_never_t
 
 async def test_the_receipt_tells_when_everything_happened_after_the_last_word() -> None:
     gate = asyncio.Semaphore(0)
-    async with call(ScriptedModel([HELLO, say("Hi.", 2.0)], gate=gate)) as c:
+    async with call(ScriptedModel([ReplyChunk(text="H"), say("i.", 2.0)], gate=gate)) as c:
         await c.live(tone(0.992), silence(0.512, INPUT_RATE))
         gate.release()
         await c.live(silence(0.192, INPUT_RATE))
@@ -72,6 +73,21 @@ async def test_the_receipt_tells_when_everything_happened_after_the_last_word() 
         assert receipt.played == pytest.approx(1.1, abs=0.04)
         assert (receipt.early, receipt.drops, receipt.heard, receipt.cut) == (True, 0, 2.0, "")
         assert c.record.noted[-1] is turn
+
+
+async def test_a_piece_without_words_and_sound_is_not_the_first_token() -> None:
+    gate = asyncio.Semaphore(0)
+    script = [ReplyChunk(), HELLO, say("Hi.", 2.0)]
+    async with call(ScriptedModel(script, gate=gate)) as c:
+        await c.live(tone(0.992), silence(0.512, INPUT_RATE))
+        for _ in range(2):
+            gate.release()
+        await c.live(silence(0.992, INPUT_RATE))
+        gate.release()
+        await c.live(silence(0.032, INPUT_RATE))
+        (turn,) = c.record.saved
+        assert turn.receipt.first_token == turn.receipt.first_sound
+        assert turn.receipt.first_token == pytest.approx(1.5, abs=0.04)
 
 
 async def test_nothing_was_played_before_it_was_sent_whatever_the_clients_clock_says() -> None:

@@ -45,6 +45,7 @@ class Config:
         message_bytes: the largest message.
         history: seconds of recordings kept, of all conversations together; 80 kB each.
         data: folder for the figures of turns: no sound, no words. Empty: ~/.local/share/duologue.
+        model_timeout: seconds that the model may give nothing to anybody before its replies fail.
         grace: seconds that replies may take to end when the server is stopped.
         log_level: of the program's log.
     """
@@ -71,6 +72,7 @@ class Config:
     message_bytes: int = 15 * 1024 * 1024
     history: float = 3600.0
     data: str = ""
+    model_timeout: float = 60.0
     grace: float = 30.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -90,6 +92,7 @@ class Config:
             ("session_length", 1, 86_400),
             ("message_bytes", 4096, 2**30),
             ("history", 1, 1_000_000),
+            ("model_timeout", 1, 3600),
             ("grace", 0, 600),
         ):
             value = getattr(self, name)

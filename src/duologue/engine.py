@@ -151,7 +151,9 @@ class Engine:
         if not slots:
             return
         try:
-            chunks = self._model.step(slots)
+            chunks = list(self._model.step(slots))
+            if len(chunks) != len(slots):
+                raise ValueError(f"{len(chunks)} chunks for {len(slots)} replies")  # noqa: TRY301
         except Exception as error:
             logger.exception("the model failed in the middle of %d replies", len(slots))
             for slot in slots:

@@ -342,7 +342,7 @@ class Exchange:
 
     def _take_chunk(self, reply: _Reply, chunk: ReplyChunk) -> None:
         receipt = reply.turn.receipt
-        if receipt.first_token is None:
+        if receipt.first_token is None and (chunk.audio or chunk.text):
             receipt.first_token = self._ledger.since_last_word
         if chunk.audio and receipt.first_sound is None:
             receipt.first_sound = self._ledger.since_last_word

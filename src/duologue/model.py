@@ -119,7 +119,11 @@ class Prompt:
 
 
 class SpeechModel(Protocol):
-    """Answers speech with speech. One object, shared by all sessions."""
+    """Answers speech with speech. One object, shared by all sessions.
+
+    It may have a property `trouble`: what is wrong with it at this moment, in a sentence; empty:
+    nothing. `/health` tells it.
+    """
 
     @property
     def capabilities(self) -> Capabilities:

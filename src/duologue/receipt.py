@@ -48,7 +48,7 @@ class Receipt:
     Attributes:
         decided: the turn was taken for ended.
         started: the model was asked for the reply that was sent.
-        first_token: it gave the first piece of anything.
+        first_token: it gave the first word or sound of the reply.
         first_sound: it gave the first sound.
         sent: the first sound was handed to the connection.
         played: the first sound left the user's loudspeaker, as far as the client tells.

@@ -42,6 +42,7 @@ from duologue.transports.admission import Admission
 from duologue.transports.question import Questions
 from duologue.turn import Vad
 from duologue.turnlog import TurnLog
+from duologue.watched import Watched
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class Server:
     Attributes:
         app: the ASGI app that they come in by.
         config: its settings.
-        model: started and closed by whoever made it.
+        model: under watch; started and closed by whoever made it.
         history: of all conversations.
     """
 
@@ -101,7 +102,7 @@ class Server:
         log: TurnLog | None = None,
     ) -> None:
         self.config = config
-        self.model = model
+        self.model = Watched(model, config.model_timeout)
         self.history = History(config.history, log)
         self._vad = vad
         self._endpoint = endpoint
@@ -247,11 +248,14 @@ class Server:
 
     async def _health(self, _: Request) -> JSONResponse:
         in_use = len(self._sessions)
+        trouble = self.model.trouble
+        status = "draining" if self._draining else "degraded" if trouble else "ok"
         return JSONResponse(
             {
-                "status": "draining" if self._draining else "ok",
+                "status": status,
                 "model": self.config.model,
                 "note": self.model.capabilities.note,
+                **({"trouble": trouble} if trouble else {}),
                 "sessions": in_use,
                 "free_slots": self.config.sessions - in_use,
                 "chats": len(self._chats),
