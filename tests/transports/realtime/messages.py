@@ -2,6 +2,8 @@
 
 import base64
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 from duologue.audio import AudioChunk
@@ -25,7 +27,8 @@ def update(kind: Any = "server_vad", **turn_detection: Any) -> str:
 BAD = [
     ("", "no JSON"),
     ("{", "no JSON"),
-    ("[" * 100_000, "no JSON"),
+    ("[" * 60_000, "no JSON"),
+    ("[" * 100_000, "65536 characters besides the audio"),
     ("[]", "not a JSON list"),
     ("{}", "event type None is not known"),
     (message("make.coffee"), "'make.coffee' is not known here; known are session.update"),
@@ -85,3 +88,49 @@ BAD = [
     (message("input_audio_buffer.append", audio="QUJD", echo=None), "echo: Input should be"),
 ]
 """(what is no event, of the sentence that is said about it)"""
+
+
+def _session(**fields: Any) -> dict[str, Any]:
+    return {"type": "session.update", "session": {"type": "realtime", **fields}}
+
+
+def _detection(**fields: Any) -> dict[str, Any]:
+    return _session(audio={"input": {"turn_detection": {"type": "server_vad", **fields}}})
+
+
+GROWING: dict[str, Callable[[list[Any]], dict[str, Any]]] = {
+    "input": lambda many: {"type": "response.create", "response": {"input": many}},
+    "tools": lambda many: _session(tools=many),
+    "tools of a response": lambda many: {"type": "response.create", "response": {"tools": many}},
+    "include": lambda many: _session(include=many),
+    "modalities": lambda many: _session(output_modalities=many),
+    "variables": lambda many: _session(prompt={"id": "p", "variables": dict(enumerate(many))}),
+    "metadata": lambda many: {
+        "type": "response.create",
+        "response": {"metadata": dict(enumerate(many))},
+    },
+    "instructions": lambda many: _session(instructions=many),
+    "format": lambda many: _session(audio={"input": {"format": many}}),
+    "formats": lambda many: _session(audio={"output": {"format": {"type": many, "rate": many}}}),
+    "eagerness": lambda many: _detection(eagerness=many),
+    "threshold": lambda many: _detection(threshold=many),
+    "turn detection": lambda many: _detection(**{f"x{i}": value for i, value in enumerate(many)}),
+    "session": lambda many: {"type": "session.update", "session": many},
+    "item": lambda many: {"type": "conversation.item.truncate", "item_id": many},
+    "ago": lambda many: {"type": "duologue.playback.started", "item_id": "item_a", "ago_ms": many},
+    "type": lambda many: {"type": many},
+    "audio": lambda many: {"type": "input_audio_buffer.append", "audio": many},
+    "echo": lambda many: {"type": "input_audio_buffer.append", "audio": "QUJD", "echo": many},
+    "event_id": lambda many: {"type": "input_audio_buffer.append", "event_id": many},
+    "nothing known": lambda many: {"type": "input_audio_buffer.append", "x": many},
+}
+"""Messages that are as long as the list that they are made of."""
+
+
+def grown(name: str, value: str, length: int) -> str:
+    """A message of this kind and length; `value` is the JSON that it has again and again."""
+    text, count = json.dumps(GROWING[name](["@"])), length // (len(value) + 12)
+    if found := re.search(r'"(x?)0": "@"', text):
+        many = ", ".join(f'"{found[1]}{number}": {value}' for number in range(count))
+        return text.replace(found[0], many)
+    return text.replace('"@"', ", ".join([value] * (length // (len(value) + 2))))

@@ -33,10 +33,8 @@ from duologue.events import (
 )
 from duologue.session import Transport
 from duologue.transports.admission import Admission
-from duologue.transports.realtime.decode import decode_event
+from duologue.transports.realtime.decode import decode_message
 from duologue.transports.realtime.encode import Encoder
-
-_LONG = 256 * 1024  # characters; decoding more would hold the event loop for over 5 ms
 
 _CLOSE_CODES = {
     SessionExpired: 1000,
@@ -71,7 +69,8 @@ class RealtimeTransport:
                 return
             if message["type"] == "websocket.disconnect":
                 return
-            yield await self._decode(message)
+            async for event in self._decode(message):
+                yield event
 
     async def send(self, event: ServerEvent) -> None:
         """Send an event as its messages.
@@ -92,25 +91,27 @@ class RealtimeTransport:
         if self._socket.application_state is WebSocketState.CONNECTED:
             await self._socket.close(_CLOSE_CODES.get(type(error), 1008), error.code)
 
-    async def _decode(self, message: Message) -> ClientEvent:
+    async def _decode(self, message: Message) -> AsyncIterator[ClientEvent]:
         text = message.get("text")
         if not isinstance(text, str):
-            return ClientErred(InvalidEvent("an event is sent as text, not as a binary message"))
+            yield ClientErred(InvalidEvent("an event is sent as text, not as a binary message"))
+            return
         if len(text) > self._message_bytes:
             limit = self._message_bytes / 2**20
-            return ClientErred(
+            yield ClientErred(
                 MessageTooBig(f"a message may have {limit:g} MiB; send the audio in smaller pieces")
             )
-        if len(text) > _LONG:
-            event = await asyncio.to_thread(decode_event, text, self._settings)
-        else:
-            event = decode_event(text, self._settings)
-        if isinstance(event, AudioReceived):
-            return replace(event, chunk=self._downsampler.push(event.chunk))
-        if isinstance(event, SettingsChanged):
-            # Not when they are told to hold: the next update may be here before that.
-            self._settings = event.settings
-        return event
+            return
+        for event in decode_message(text, self._settings):
+            if event is None:
+                await asyncio.sleep(0)
+            elif isinstance(event, AudioReceived):
+                yield replace(event, chunk=self._downsampler.push(event.chunk))
+            else:
+                if isinstance(event, SettingsChanged):
+                    # Not when they are told to hold: the next update may be here before that.
+                    self._settings = event.settings
+                yield event
 
 
 def routes(serve: Serve, model: str, admission: Admission) -> list[WebSocketRoute]:

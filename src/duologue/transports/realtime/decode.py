@@ -5,12 +5,17 @@ Everything is parsed with the `openai` package's own types. An id on the wire is
 
 What the API has no event for is called `duologue.…`: when playback started, and that the user was cut
 off.
+
+Whatever a stranger sends holds the interpreter for a few milliseconds at most: only sound may be long,
+it is read second by second, and pydantic sees no more than the fields that mean something here.
 """
 
 import base64
 import json
+import secrets
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from openai.types import realtime as wire
 from openai.types.realtime.realtime_audio_input_turn_detection import SemanticVad
@@ -19,11 +24,19 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from duologue import events
 from duologue.audio import from_pcm16
-from duologue.errors import DuologueError, InvalidEvent
+from duologue.errors import DuologueError, InvalidAudio, InvalidEvent, MessageTooBig, quoted
 from duologue.events import ClientErred, ClientEvent, PatienceSetting, Settings
 
 WIRE_RATE = 24_000
 """Hertz of PCM16 on the wire, both ways; the only one the API has for `audio/pcm`."""
+
+SHORT = 64 * 1024
+"""Characters that a message may have besides its sound."""
+
+_SECOND = 64_000  # characters of base64: a second of sound, decoded in 0.3 ms
+_CUT = f"sound {secrets.token_hex(8)}"  # stands where the sound was cut out of a long message
+_NAME = 512  # characters of the client's own name for an event: what the API allows
+_REASON = 200  # characters of what pydantic says, which repeats what it was given
 
 _LONGEST = 3_600_000  # milliseconds; no reply outlasts the API's longest session
 
@@ -41,36 +54,50 @@ class _PlaybackStarted(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    type: Literal["duologue.playback.started"]
     item_id: Annotated[str, Field(pattern="^item_a")]
     ago_ms: Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]
 
 
-class _CutMarked(BaseModel):
-    """You cut me off."""
-
-    type: Literal["duologue.cut.marked"]
-
-
-_CLIENT_EVENTS: dict[str, type[BaseModel]] = {
-    "session.update": wire.SessionUpdateEvent,
+_WITH_FIELDS: dict[str, type[BaseModel]] = {
+    "session.update": RealtimeSessionCreateRequest,
     "input_audio_buffer.append": _Append,
-    "input_audio_buffer.commit": wire.InputAudioBufferCommitEvent,
-    "input_audio_buffer.clear": wire.InputAudioBufferClearEvent,
     "conversation.item.truncate": wire.ConversationItemTruncateEvent,
-    "response.create": wire.ResponseCreateEvent,
-    "response.cancel": wire.ResponseCancelEvent,
     "duologue.playback.started": _PlaybackStarted,
-    "duologue.cut.marked": _CutMarked,
 }
 
-_PLAIN: dict[type[BaseModel], ClientEvent] = {
-    wire.InputAudioBufferCommitEvent: events.CommitRequested(),
-    wire.InputAudioBufferClearEvent: events.ClearRequested(),
-    wire.ResponseCreateEvent: events.ReplyRequested(),
-    wire.ResponseCancelEvent: events.ReplyCancelled(),
-    _CutMarked: events.CutMarked(),
+_PLAIN: dict[str, ClientEvent] = {
+    "input_audio_buffer.commit": events.CommitRequested(),
+    "input_audio_buffer.clear": events.ClearRequested(),
+    "response.create": events.ReplyRequested(),
+    "response.cancel": events.ReplyCancelled(),
+    "duologue.cut.marked": events.CutMarked(),
 }
+"""Events of which nothing but the type means something here."""
+
+_Shape = Mapping[str, "_Shape | None"]
+
+_FORMAT: _Shape = {"type": None, "rate": None}
+_TURN_DETECTION: _Shape = dict.fromkeys(
+    [
+        "type",
+        "eagerness",
+        "threshold",
+        "prefix_padding_ms",
+        "silence_duration_ms",
+        "idle_timeout_ms",
+        "create_response",
+        "interrupt_response",
+    ]
+)
+_SESSION: _Shape = {
+    "type": None,
+    "instructions": None,
+    "audio": {
+        "input": {"format": _FORMAT, "turn_detection": _TURN_DETECTION},
+        "output": {"format": _FORMAT},
+    },
+}
+"""The fields of a session that mean something here."""
 
 _PATIENCE: dict[str | None, PatienceSetting] = {
     "low": "patient",
@@ -81,26 +108,124 @@ _PATIENCE: dict[str | None, PatienceSetting] = {
 }
 
 
-def decode_event(message: str | bytes, settings: Settings) -> ClientEvent:
-    """Read one client event.
+def decode_message(message: str, settings: Settings) -> Iterator[ClientEvent | None]:
+    """Read one message in steps of a few milliseconds; a long sound comes as several events.
 
     Args:
         message: JSON; `audio` in it is base64 of PCM16 at `WIRE_RATE`.
         settings: those that hold now; `session.update` changes what it names of them.
 
-    Returns:
-        The event; `ClientErred` for what is none. Audio comes as it was sent, at `WIRE_RATE`.
+    Yields:
+        The event, or the seconds of its sound; `ClientErred` for what is none, and nothing else then.
+        None between two steps, for the caller to let others go on. Audio comes as it was sent, at
+        `WIRE_RATE`.
     """
-    event_id = None
+    if len(message) <= SHORT:
+        yield decode_event(message, settings)
+        return
+    data = bytearray()
     try:
+        echo, sound = _cut_out_sound(message)
+        for piece in _pieces(sound):
+            if len(data) % 3:
+                raise InvalidAudio("audio must be base64: it goes on after its padding")
+            data += unbase64(piece)
+            yield None
+        _check_pcm16(data)
+    except DuologueError as error:
+        yield ClientErred(error)
+        return
+    for start in range(0, len(data), 2 * WIRE_RATE):
+        second = bytes(data[start : start + 2 * WIRE_RATE])
+        yield events.AudioReceived(from_pcm16(second, WIRE_RATE), echo)
+
+
+def decode_event(message: str, settings: Settings) -> ClientEvent:
+    """Read one event of at most `SHORT` characters, in one step; else as `decode_message`."""
+    name = None
+    try:
+        if len(message) > SHORT:
+            raise _too_big(message)
         fields = _parse(message)
-        event_id = fields.get("event_id") if isinstance(fields.get("event_id"), str) else None
+        name = _name(fields)
         return _decode(fields, settings)
     except DuologueError as error:
-        return ClientErred(error, event_id)
+        return ClientErred(error, name)
 
 
-def _parse(message: str | bytes) -> dict[str, Any]:
+def unbase64(text: str) -> bytes:
+    """Bytes written as base64: also the kind for URLs, with line breaks, or as a `data:` URL.
+
+    Raises:
+        InvalidAudio: it is no base64.
+    """
+    text = "".join(text[_head(text) :].split()).replace("-", "+").replace("_", "/")
+    try:
+        # The kind for URLs is mostly written without its padding.
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError as error:  # binascii.Error among them; not for what is no ASCII
+        raise InvalidAudio(f"audio must be base64: {error}") from error
+
+
+def _head(text: str) -> int:
+    """Where the base64 of a `data:` URL begins; 0: it is none."""
+    return text.find(",", 0, 200) + 1 if text[:5].lower() == "data:" else 0
+
+
+# A long message: nothing in it may be long but one sound, which the parser of JSON never sees.
+
+
+def _cut_out_sound(message: str) -> tuple[bool, str]:
+    """The fields of a long `input_audio_buffer.append`: `echo`, and `audio` as it stands in the JSON.
+
+    What may be long is the string around the middle of the message. A word that no stranger knows takes
+    its place, and `audio` must then be that word: so no other field can be taken for the sound.
+    """
+    middle = len(message) // 2
+    start, end = message.rfind('"', 0, middle) + 1, message.find('"', middle)
+    if not 0 < start < end or len(message) - (end - start) > SHORT:
+        raise _too_big(message)
+    try:
+        fields = _parse(f"{message[:start]}{_CUT}{message[end:]}")
+    except InvalidEvent:
+        raise _too_big(message) from None
+    if fields.get("type") != "input_audio_buffer.append" or fields.get("audio") != _CUT:
+        raise _too_big(message)
+    return _validate(_Append, fields, "input_audio_buffer.append").echo, message[start:end]
+
+
+def _too_big(message: str) -> MessageTooBig:
+    return MessageTooBig(
+        f"a message may have {SHORT} characters besides the audio of an input_audio_buffer.append, "
+        f"and this one of {len(message)} has more"
+    )
+
+
+def _pieces(sound: str) -> Iterator[str]:
+    """Base64 as it stands in JSON, cut into pieces that are base64 each on its own."""
+    start, rest = _head(sound), ""
+    while start < len(sound):
+        end = start + _SECOND
+        if end < len(sound) and (escape := sound.rfind("\\", end - 5, end)) >= 0:
+            end = escape  # no escape is cut in two
+        piece, start = sound[start:end], end
+        if "\\" in piece:
+            try:
+                piece = json.loads(f'"{piece}"', strict=False)
+            except ValueError as error:
+                raise InvalidAudio(f"audio must be base64, not {quoted(piece)}") from error
+        rest += "".join(piece.split())
+        whole = len(rest) - len(rest) % 4
+        yield rest[:whole]
+        rest = rest[whole:]
+    if rest:
+        yield rest
+
+
+# A short one.
+
+
+def _parse(message: str) -> dict[str, Any]:
     try:
         fields = json.loads(message)
     except (ValueError, RecursionError) as error:
@@ -110,19 +235,26 @@ def _parse(message: str | bytes) -> dict[str, Any]:
     return fields
 
 
+def _name(fields: dict[str, Any]) -> str | None:
+    """What the client calls this event, as it can be sent back."""
+    name = fields.get("event_id")
+    return name[:_NAME].encode(errors="replace").decode() if isinstance(name, str) else None
+
+
 def _decode(fields: dict[str, Any], settings: Settings) -> ClientEvent:
     kind = fields.get("type")
-    if not isinstance(kind, str) or kind not in _CLIENT_EVENTS:
-        known = ", ".join(_CLIENT_EVENTS)
-        raise InvalidEvent(
-            f"the event type {fields.get('type')!r} is not known here; known are {known}"
-        )
+    if isinstance(kind, str) and kind in _PLAIN:
+        return _PLAIN[kind]
+    if not isinstance(kind, str) or kind not in _WITH_FIELDS:
+        known = ", ".join([*_WITH_FIELDS, *_PLAIN])
+        raise InvalidEvent(f"the event type {quoted(kind)} is not known here; known are {known}")
     if kind == "session.update":
         return events.SettingsChanged(_merge(settings, fields.get("session")))
-    message = _validate(_CLIENT_EVENTS[kind], fields, kind)
-    match message:
+    match _validate(_WITH_FIELDS[kind], fields, kind):
         case _Append(audio=audio, echo=echo):
-            return events.AudioReceived(from_pcm16(_unbase64(audio), WIRE_RATE), echo)
+            data = unbase64(audio)
+            _check_pcm16(data)
+            return events.AudioReceived(from_pcm16(data, WIRE_RATE), echo)
         case wire.ConversationItemTruncateEvent(item_id=item_id, audio_end_ms=end):
             if not item_id.startswith("item_a") or not 0 <= end <= _LONGEST:
                 raise InvalidEvent(
@@ -131,38 +263,47 @@ def _decode(fields: dict[str, Any], settings: Settings) -> ClientEvent:
             return events.PlaybackTruncated(item_id.removeprefix("item_a"), end / 1000)
         case _PlaybackStarted(item_id=item_id, ago_ms=ago):
             return events.PlaybackStarted(item_id.removeprefix("item_a"), ago / 1000)
-        case _:
-            return _PLAIN[type(message)]
+    raise AssertionError(kind)
 
 
-def _validate(model: type[_Model], fields: object, where: str) -> _Model:
+def _check_pcm16(data: bytes | bytearray) -> None:
+    if not data:
+        raise InvalidAudio("audio is empty; send at least one sample")
+    if len(data) % 2:
+        raise InvalidAudio(
+            f"PCM16 has two bytes a sample, but {len(data)} bytes came; send whole samples"
+        )
+
+
+def _pick(value: object, shape: _Shape | None) -> object:
+    """Of a value from a stranger what has this shape; a leaf is no list and no object."""
+    if shape and isinstance(value, dict):
+        return {name: _pick(value[name], inner) for name, inner in shape.items() if name in value}
+    return type(value)() if isinstance(value, dict | list) else value
+
+
+def _validate(
+    model: type[_Model], fields: object, where: str, shape: _Shape | None = None
+) -> _Model:
+    """What pydantic makes of those fields that `model` has, or `shape`. It never sees the others."""
     try:
-        return model.model_validate(fields)
+        return model.model_validate(_pick(fields, shape or dict.fromkeys(model.model_fields)))
     except ValidationError as error:
         # Of a union's errors, the deepest is about the member that was meant; not that of another type.
         worst = max(
-            error.errors(), key=lambda detail: (len(detail["loc"]), detail["loc"][-1:] != ("type",))
+            error.errors(include_url=False, include_input=False, include_context=False),
+            key=lambda detail: (len(detail["loc"]), detail["loc"][-1:] != ("type",)),
         )
         path = ".".join(str(part) for part in worst["loc"] if str(part).islower())
-        raise InvalidEvent(f"{where}: {path or 'the event'}: {worst['msg']}") from error
-
-
-def _unbase64(audio: str) -> bytes:
-    try:
-        data = base64.b64decode(audio, validate=True)
-    except ValueError as error:  # binascii.Error among them; not for what is no ASCII
-        raise InvalidEvent(f"audio must be base64: {error}") from error
-    if not data:
-        raise InvalidEvent("audio is empty; send at least one sample")
-    return data
+        reason = f"{where}: {path or 'the event'}: {worst['msg']}"
+        raise InvalidEvent(reason[:_REASON]) from error
 
 
 def _merge(settings: Settings, session: object) -> Settings:
     """The settings with what `session` names changed. Fields that mean nothing here are ignored."""
-    request = _validate(RealtimeSessionCreateRequest, session, "session.update")
-    sent = request.model_fields_set
-    if "instructions" in sent:
-        settings = replace(settings, instructions=request.instructions or "")
+    request = _validate(RealtimeSessionCreateRequest, session, "session.update", _SESSION)
+    if "instructions" in request.model_fields_set:
+        settings = replace(settings, instructions=_text(request.instructions or ""))
     audio = request.audio
     for side in (audio and audio.input, audio and audio.output):
         _check_format(side.format if side else None)
@@ -171,13 +312,23 @@ def _merge(settings: Settings, session: object) -> Settings:
     return settings
 
 
+def _text(instructions: str) -> str:
+    try:
+        instructions.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidEvent(
+            "session.update: instructions hold half a character (a lone surrogate)"
+        ) from error
+    return instructions
+
+
 def _check_format(requested: BaseModel | None) -> None:
     if not requested:
         return
     kind, rate = getattr(requested, "type", None), getattr(requested, "rate", None)
     if kind not in (None, "audio/pcm") or rate not in (None, WIRE_RATE):
         raise InvalidEvent(
-            f"audio goes as audio/pcm at {WIRE_RATE} Hz here, not as {kind} at {rate} Hz"
+            f"audio goes as audio/pcm at {WIRE_RATE} Hz here, not as {kind} at {quoted(rate)} Hz"
         )
 
 
@@ -209,7 +360,7 @@ _NUMBERS: dict[str, tuple[str, int, float, float]] = {
 
 def _number(name: str, value: object, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidEvent(f"session.update: {name} is a number, not {value!r}")
+        raise InvalidEvent(f"session.update: {name} is a number, not {quoted(value)}")
     if not low <= value <= high:
-        raise InvalidEvent(f"session.update: {name} goes from {low} to {high}, not {value}")
+        raise InvalidEvent(f"session.update: {name} goes from {low} to {high}, not {quoted(value)}")
     return value
