@@ -122,6 +122,13 @@ class ClientTooSlow(DuologueError):
     code = "client_too_slow"
 
 
+class TooManyErrors(DuologueError):
+    """The client sends one message after the other that is none."""
+
+    code = "too_many_errors"
+    type = "invalid_request_error"
+
+
 class ModelFailed(DuologueError):
     """A model broke down in the middle of a reply."""
 

@@ -5,7 +5,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from duologue.errors import ClientTooSlow
-from duologue.events import ReplyDelta, ServerEvent
+from duologue.events import (
+    ErrorOccurred,
+    ReplyDelta,
+    ReplyDone,
+    ServerEvent,
+    SessionStarted,
+    SettingsApplied,
+    UserTranscribed,
+)
+
+_EVENTS, _CHARACTERS = 1_000, 4_000_000  # that may wait; the sound of a reply is counted in seconds
 
 
 class Outbox:
@@ -13,13 +23,16 @@ class Outbox:
 
     Attributes:
         seconds: of sound that wait.
-        overflowed: set when they exceeded the `limit` that the outbox was made with.
+        overflowed: set when too much waited: from then on, only the last word is taken.
     """
 
     def __init__(self, limit: float) -> None:
+        """`limit`: seconds of sound that may wait."""
         self.seconds = 0.0
         self.overflowed = asyncio.Event()
         self._limit = limit
+        self._count = self._characters = 0  # of what waits
+        self._why = ""  # it overflowed
         self._events: deque[ServerEvent] = deque()
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
@@ -27,21 +40,28 @@ class Outbox:
 
     def tell(self, event: ServerEvent) -> None:
         """Let the client know, after all that is there."""
-        self._events.append(event)
-        self.seconds += _duration(event)
+        if self.overflowed.is_set():
+            return
+        self._append(event)
         if self.seconds > self._limit:
+            self._why = f"more than {self._limit:g} s of a reply"
+        elif self._count > _EVENTS:
+            self._why = f"more than {_EVENTS} events"
+        elif self._characters > _CHARACTERS:
+            self._why = f"more than {_CHARACTERS / 1e6:g} MB of events"
+        if self._why:
             self.overflowed.set()
-        self._filled.set()
-        self._emptied.clear()
+
+    def tell_last(self, error: ErrorOccurred) -> None:
+        """Let the client know why the server hangs up, however much waits."""
+        self._append(error)
 
     @property
     def overflow(self) -> ClientTooSlow | None:
         """What to tell a client for whom too much waits."""
         if not self.overflowed.is_set():
             return None
-        return ClientTooSlow(
-            f"more than {self._limit:g} s of a reply wait to be read; read faster, or ask for less"
-        )
+        return ClientTooSlow(f"{self._why} wait to be read; read faster, or ask for less")
 
     def drop_sound(self, turn_id: str) -> None:
         """Take back the sound of a reply that was stopped."""
@@ -51,6 +71,7 @@ class Outbox:
             if not (isinstance(event, ReplyDelta) and event.turn_id == turn_id)
         )
         self.seconds = sum(map(_duration, self._events))
+        self._characters = sum(map(_length, self._events))
 
     async def empty(self, send: Callable[[ServerEvent], Awaitable[None]]) -> None:
         """Send, for as long as the session lasts, or until `send` raises ConnectionError."""
@@ -58,13 +79,26 @@ class Outbox:
             await self._filled.wait()
             while self._events:
                 event = self._events.popleft()
-                self.seconds -= _duration(event)
+                self._count_up(event, -1)
                 try:
                     await send(event)
                 except ConnectionError:
                     return  # whoever reads the transport notices, too
+                await asyncio.sleep(0)  # sending need not wait for anything
             self._filled.clear()
             self._emptied.set()
+
+    def _append(self, event: ServerEvent) -> None:
+        self._events.append(event)
+        self._count_up(event, 1)
+        self._filled.set()
+        self._emptied.clear()
+
+    def _count_up(self, event: ServerEvent, sign: int) -> None:
+        seconds = _duration(event)
+        self.seconds += sign * seconds
+        self._count += 0 if seconds else sign
+        self._characters += sign * _length(event)
 
     async def join(self) -> None:
         """Wait until all is sent."""
@@ -73,3 +107,15 @@ class Outbox:
 
 def _duration(event: ServerEvent) -> float:
     return event.audio.duration if isinstance(event, ReplyDelta) and event.audio else 0.0
+
+
+def _length(event: ServerEvent) -> int:
+    """Characters of what strangers and models put into an event."""
+    match event:
+        case SessionStarted(settings=settings) | SettingsApplied(settings=settings):
+            return len(settings.instructions)
+        case UserTranscribed(text=text) | ReplyDelta(text=text) | ReplyDone(text=text):
+            return len(text)
+        case ErrorOccurred(error=error, event_id=event_id):
+            return len(str(error)) + len(event_id or "")
+    return 0

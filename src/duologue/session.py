@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,7 @@ from duologue.errors import (
     InvalidAudio,
     InvalidEvent,
     SessionExpired,
+    TooManyErrors,
 )
 from duologue.events import (
     AudioCleared,
@@ -76,11 +78,18 @@ class Limits:
         length: seconds until a session is ended; the Realtime API's hour.
         unsent: seconds of sound that may wait for a client that reads slowly.
         drain: seconds that a closing session may take to say its last words.
+        ahead: seconds of sound that are heard at once, as a whole file may be sent; what comes beyond
+            them is heard at `pace` times the speed of life, for there are others.
+        pace: likewise.
+        errors: in one second that end the session.
     """
 
     length: float = 3600.0
     unsent: float = 120.0
     drain: float = 2.0
+    ahead: float = 300.0
+    pace: float = 10.0
+    errors: int = 20
 
 
 class Session:
@@ -115,6 +124,9 @@ class Session:
         self._quiet_since = 0.0  # where in the incoming audio the user last had reason to speak
         self._draining = False
         self._newest = self._clock.now()  # when the client's newest message came
+        self._ahead = 0.0  # seconds of sound that came faster than at `limits.pace`
+        self._heard = self._clock.now()  # when the newest sound came
+        self._errors: deque[float] = deque(maxlen=limits.errors)  # when the client sent the newest
         self._listener: asyncio.Task[None]
 
     @property
@@ -146,6 +158,11 @@ class Session:
             async for event in self._transport:
                 self._newest = self._clock.now()
                 await self._take(event)
+                if self._errs_on_and_on():
+                    await self.hang_up(
+                        TooManyErrors(f"{self._limits.errors} messages in a second were no events")
+                    )
+                await asyncio.sleep(0)  # a transport that has more does not wait for anything
         finally:
             self._exchange.abandon()
 
@@ -157,7 +174,7 @@ class Session:
 
     async def hang_up(self, error: DuologueError) -> None:
         """Tell the client why, and end."""
-        self._tell(ErrorOccurred(error))
+        self._outbox.tell_last(ErrorOccurred(error))
         try:
             async with asyncio.timeout(self._limits.drain):
                 await self._outbox.join()
@@ -192,11 +209,19 @@ class Session:
                 case CutMarked():
                     self._ledger.mark_cut()
                 case ClientErred(error, event_id):
-                    self._tell(ErrorOccurred(error, event_id))
+                    self._refuse(error, event_id)
                 case _:
                     self._obey(event)
         except (InvalidEvent, InvalidAudio) as error:
-            self._tell(ErrorOccurred(error))
+            self._refuse(error)
+
+    def _refuse(self, error: DuologueError, event_id: str | None = None) -> None:
+        self._errors.append(self._clock.now())
+        self._tell(ErrorOccurred(error, event_id))
+
+    def _errs_on_and_on(self) -> bool:
+        errors = self._errors
+        return len(errors) == errors.maxlen and errors[-1] - errors[0] < 1.0
 
     def _obey(
         self,
@@ -225,9 +250,15 @@ class Session:
                 self._detector.clear()
             self._exchange.settle()
             start += _SLICE
-            if start < chunk.duration:
-                await asyncio.sleep(0)
+            await self._keep_pace(min(_SLICE, chunk.duration - start + _SLICE))
         self._watch_idle()
+
+    async def _keep_pace(self, seconds: float) -> None:
+        """Let others go on, and longer when this client sends sound faster than anybody can speak."""
+        now = self._clock.now()
+        self._ahead = max(0.0, self._ahead - (now - self._heard) * self._limits.pace) + seconds
+        self._heard = now
+        await (self._clock.sleep(_SLICE) if self._ahead > self._limits.ahead else asyncio.sleep(0))
 
     def _is_deaf(self) -> bool:
         """Whether what comes in is not listened to: a reply is under way and may not be interrupted."""

@@ -108,7 +108,9 @@ class Encoder:
             yield _event(wire.ResponseContentPartAddedEvent, **_content(turn_id), part=part)
         if event.text:
             yield _event(
-                wire.ResponseAudioTranscriptDeltaEvent, **_content(turn_id), delta=event.text
+                wire.ResponseAudioTranscriptDeltaEvent,
+                **_content(turn_id),
+                delta=_whole(event.text),
             )
         if event.audio:
             sound = base64.b64encode(event.audio.at(REPLY_RATE).pcm16()).decode()
@@ -120,12 +122,13 @@ class Encoder:
         if self._opened == turn_id and not self._done:
             self._done = True
             status = "completed" if event.reason == "completed" else "incomplete"
-            item = _assistant_item(turn_id, status, event.text)
+            text = _whole(event.text)
+            item = _assistant_item(turn_id, status, text)
             items.append(item)
-            part = {"type": "audio", "transcript": event.text}
+            part = {"type": "audio", "transcript": text}
             content = _content(turn_id)
             yield _event(wire.ResponseAudioDoneEvent, **content)
-            yield _event(wire.ResponseAudioTranscriptDoneEvent, **content, transcript=event.text)
+            yield _event(wire.ResponseAudioTranscriptDoneEvent, **content, transcript=text)
             yield _event(wire.ResponseContentPartDoneEvent, **content, part=part)
             yield _event(wire.ResponseOutputItemDoneEvent, **_output(turn_id), item=item)
             yield _event(wire.ConversationItemDone, item=item, previous_item_id=f"item_u{turn_id}")
@@ -186,7 +189,7 @@ def _transcribed(event: events.UserTranscribed) -> BaseModel:
         wire.ConversationItemInputAudioTranscriptionCompletedEvent,
         item_id=f"item_u{event.turn_id}",
         content_index=0,
-        transcript=event.text,
+        transcript=_whole(event.text),
         usage={"type": "duration", "seconds": event.seconds},
     )
 
@@ -216,7 +219,7 @@ def _error(event: events.ErrorOccurred) -> BaseModel:
         error={
             "type": error.type,
             "code": error.code,
-            "message": str(error),
+            "message": _whole(str(error)),
             "event_id": event.event_id,
         },
     )
@@ -278,9 +281,15 @@ def _outcome(event: events.ReplyDone) -> tuple[str, dict[str, Any] | None]:
     if event.reason == "completed":
         return "completed", None
     if event.error:
-        error = {"type": event.error.type, "code": event.error.code, "message": str(event.error)}
+        message = _whole(str(event.error))
+        error = {"type": event.error.type, "code": event.error.code, "message": message}
         return "failed", {"type": "failed", "error": error}
     return "cancelled", {"type": "cancelled", "reason": event.reason}
+
+
+def _whole(text: str) -> str:
+    """The text without halves of characters (lone surrogates), which cannot be sent."""
+    return text.encode(errors="replace").decode()
 
 
 def _milliseconds(seconds: float | None) -> int | None:
