@@ -2,9 +2,11 @@
 
 from contextlib import closing
 
-from duologue.audio import INPUT_RATE, silence
+import pytest
+
+from duologue.audio import INPUT_RATE, REPLY_RATE, silence
 from duologue.history import History
-from duologue.model import Turn
+from duologue.model import ReplyChunk, Turn
 from duologue.turnlog import TurnLog
 
 
@@ -43,6 +45,50 @@ def test_saving_a_turn_again_keeps_it_once() -> None:
     record.save(same)
     record.save(same)
     assert len(record.turns()) == 1
+
+
+def test_of_turns_without_any_sound_the_newest_2000_are_kept() -> None:
+    history = History(seconds=10)
+    record = history.conversation("ann", "monday")
+    for number in range(2010):
+        record.save(turn(f"t{number}", seconds=0))
+    assert len(record.turns()) == 2000
+    assert record.turns()[0].id == "t10"
+
+
+def test_saving_a_turn_looks_at_no_other_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    def spy(turn: Turn) -> float:
+        looked.append(turn.id)
+        return 1.0
+
+    monkeypatch.setattr("duologue.history._duration", spy)
+    history = History()
+    record = history.conversation("ann", "monday")
+    for number in range(100):
+        record.save(turn(f"t{number}"))
+    assert looked == [f"t{number}" for number in range(100)]
+
+
+def test_the_seconds_are_those_of_the_turns_that_are_kept() -> None:
+    history = History(seconds=10)
+    record = history.conversation("ann", "monday")
+    first = turn("t0", seconds=4)
+    record.save(first)
+    first.reply.append(ReplyChunk(silence(2, REPLY_RATE)))
+    record.save(first)
+    assert history.seconds == pytest.approx(6)
+    first.truncate(0.5)
+    record.save(first)
+    assert history.seconds == pytest.approx(4.5)
+    for number in range(1, 20):
+        record.save(turn(f"t{number}", seconds=3))
+    assert history.seconds == pytest.approx(9)
+    for kept in list(record.turns()):
+        record.forget(kept)
+        record.forget(kept)
+    assert history.seconds == pytest.approx(0)
 
 
 def test_a_turn_that_became_part_of_the_next_is_gone_with_its_sound() -> None:

@@ -9,13 +9,22 @@ from duologue.turnlog import TurnLog
 logger = logging.getLogger(__name__)
 
 
+_TURNS = 2_000  # kept, however short they are: each costs time and memory of its own
+
+
 class History:
-    """Keeps turns with their recordings; when they exceed `seconds` of sound, the oldest go first."""
+    """Keeps turns with their recordings; when they exceed `seconds` of sound, the oldest go first.
+
+    Attributes:
+        seconds: of sound that are kept.
+    """
 
     def __init__(self, seconds: float = 3600.0, log: TurnLog | None = None) -> None:
         # Float32 at 16 and 24 kHz: 80 kB a second of conversation, 290 MB an hour.
+        self.seconds = 0.0
         self._limit = seconds
         self._kept: dict[str, tuple[Turn, ConversationRecord]] = {}  # by turn id, oldest first
+        self._durations: dict[str, float] = {}  # of them, as they count in `seconds`
         self._log = log
 
     def conversation(self, owner: str, name: str, *, here: bool = False) -> "ConversationRecord":
@@ -39,16 +48,18 @@ class History:
     def keep(self, turn: Turn, record: "ConversationRecord") -> None:
         """Keep a turn, new or changed, and let go of the oldest ones for it."""
         self._kept.setdefault(turn.id, (turn, record))
-        seconds = sum(_duration(kept) for kept, _ in self._kept.values())
-        while seconds > self._limit and len(self._kept) > 1:
+        duration = _duration(turn)
+        self.seconds += duration - self._durations.get(turn.id, 0.0)
+        self._durations[turn.id] = duration
+        while len(self._kept) > 1 and (self.seconds > self._limit or len(self._kept) > _TURNS):
             oldest, of = next(iter(self._kept.values()))
-            seconds -= _duration(oldest)
             of.forget(oldest)
             logger.info("the recordings of turn %s made room for newer ones", oldest.id)
 
     def forget(self, turn: Turn) -> None:
         """Let go of a turn and its recordings."""
         self._kept.pop(turn.id, None)
+        self.seconds -= self._durations.pop(turn.id, 0.0)
 
 
 class ConversationRecord:

@@ -4,22 +4,31 @@ import hashlib
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from copy import copy
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from duologue.errors import InvalidSetting
-from duologue.receipt import Pause, Receipt
+from duologue.receipt import Receipt
 
 logger = logging.getLogger(__name__)
 
 _VERSION = 1  # of the tables, and of the JSON in them
+
+_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two writes, and between two that failed
+_BUSY = 0.5  # seconds that another program may hold the file before a write has failed
+_START, _END = 1.0, 2.0  # seconds that the server waits for the disk as it starts, and as it ends
+_WAITING, _BATCH = 10_000, 1_000  # turns that may wait, at 1 kB each, and that are written at once
+_RECEIPT = TypeAdapter(Receipt)
 
 # 100,000 turns are 60 MB: years of one person's, days of a busy server's.
 _TABLES = """
@@ -69,26 +78,38 @@ class Row:
 class TurnLog:
     """The file. A thread of its own writes it, so that no caller waits for a disk.
 
-    When the file cannot be used, the program's log says so once, and from then on all is kept in
-    memory only.
+    What changes often is written once a second. What cannot be written, because the file is locked, the
+    disk is full or the folder is gone, waits in memory and is tried again, and the program's log says so
+    once: the figures of the newest 10,000 turns wait. Several servers may share a file.
     """
 
     def __init__(self, path: Path | None) -> None:
         """`path`: of the file, made if it is not there; None: memory only."""
         self._path = path
-        self._closed = False
+        self._lock = threading.Lock()  # of the next three
+        self._rows: dict[str, Row] = {}  # by turn id: what is not in the file yet
         self._patience: dict[str, float] = {}  # by `Row.owner`; who is not here has 1.0
-        self._writer = ThreadPoolExecutor(1, "turnlog")
-        self._writer.submit(self._open).result()
+        self._unsaved: set[str] = set()  # owners whose patience is not in the file yet
+        self._loaded = False  # the patience of the file is known
+        self._failed = False  # the last try to write
+        self._wake, self._closing, self._tried = (threading.Event() for _ in range(3))
+        self._writer = threading.Thread(target=self._write_on, name="turnlog", daemon=True)
+        if path:
+            self._writer.start()
+            self._tried.wait(_START)
 
     def keep(self, owner: str, turn_id: str, receipt: Receipt, status: str, here: bool) -> None:
         """Keep the figures of a turn, new or changed. Does nothing after `close`."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._write(
-            "INSERT INTO turns (id, at, owner, here, status, receipt) VALUES (?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (id) DO UPDATE SET status = excluded.status, receipt = excluded.receipt",
-            (turn_id, now, _hash(owner), here, status, json.dumps(asdict(receipt))),
-        )
+        if self._closing.is_set():
+            return
+        row = Row(turn_id, datetime.now(UTC), _hash(owner), here, status, copy(receipt))
+        with self._lock:
+            if old := self._rows.get(turn_id):
+                row = replace(row, at=old.at)
+            self._rows[turn_id] = row
+            if len(self._rows) > _WAITING:
+                del self._rows[next(iter(self._rows))]
+        self._wake.set()
 
     def patience(self, owner: str) -> float:
         """The factor by which this user's waits are longer; 1.0: nobody has cut this user off."""
@@ -97,107 +118,177 @@ class TurnLog:
     def set_patience(self, owner: str, factor: float) -> None:
         """Keep that factor. Does nothing after `close`."""
         user = _hash(owner)
-        if factor == 1.0:  # as most users have, and all programs without a cookie
-            self._patience.pop(user, None)
-            self._write("DELETE FROM users WHERE owner = ?", (user,))
-        else:
-            self._patience[user] = factor
-            self._write("INSERT OR REPLACE INTO users VALUES (?, ?)", (user, factor))
+        with self._lock:
+            if self._closing.is_set() or self._patience.get(user, 1.0) == factor:
+                return
+            if factor == 1.0:  # as most users have, and all programs without a cookie
+                del self._patience[user]
+            else:
+                self._patience[user] = factor
+            self._unsaved.add(user)
+        self._wake.set()
 
     def turns(self, here: bool | None = None) -> list[Row]:
         """What was kept so far, oldest first; with `here`, what was, or was not, held on this computer.
 
         Waits for the disk.
         """
-        return self._writer.submit(lambda: _select(self._file, here)).result()
+        with (
+            self._lock
+        ):  # before the file is read: what waits now may be in it then, and never neither
+            waiting = dict(self._rows)
+        try:
+            rows = {row.id: row for row in read(self._path)} if self._path else {}
+        except InvalidSetting:
+            rows = {}
+        for row in waiting.values():
+            rows[row.id] = replace(row, at=rows[row.id].at) if row.id in rows else row
+        return [row for row in rows.values() if here is None or row.here is here]
 
     def close(self) -> None:
-        """Write all that was kept, and let go of the file."""
-        self._closed = True
-        self._writer.submit(lambda: self._file.close())
-        self._writer.shutdown()
-
-    def _write(self, statement: str, values: Sequence[object]) -> None:
-        def write() -> None:
-            with self._file:
-                self._file.execute(statement, values)
-
-        if not self._closed:
-            self._writer.submit(self._guard, write)
+        """Write what was kept, for as long as 2 s, and let go of the file."""
+        self._closing.set()
+        self._wake.set()
+        if self._path:
+            self._writer.join(_END)
+            if self._rows and not self._failed:
+                logger.warning("the figures of %d turns were not written in time", len(self._rows))
 
     # In the writer's thread.
 
-    def _open(self) -> None:
-        self._file = _in_memory()
-        if path := self._path:
-            self._guard(lambda: self._open_file(path))
+    def _write_on(self) -> None:
+        pause = _PAUSE
+        while True:
+            closing = self._closing.is_set()
+            self._wake.clear()
+            while (written := self._write()) and len(self._rows) > _BATCH:
+                pass
+            self._tried.set()
+            if closing:
+                return
+            pause = _PAUSE if written else min(2 * pause, _LONGEST_PAUSE)
+            self._closing.wait(pause)
+            if written and not self._closing.is_set():
+                self._wake.wait()
 
-    def _open_file(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file.close()
-        self._file = sqlite3.connect(path)
-        _check_version(self._file)
-        self._file.executescript(_TABLES)
-        self._patience = dict(self._file.execute("SELECT owner, patience FROM users"))
-
-    def _guard(self, job: Callable[[], None]) -> None:
+    def _write(self) -> bool:
+        """Write what waits; False: it waits on."""
+        assert self._path is not None
+        with self._lock:
+            rows = list(islice(self._rows.values(), _BATCH))
+            users = {user: self._patience.get(user) for user in self._unsaved}
         try:
-            job()
+            with closing(_open(self._path)) as file, file:
+                _insert(file, rows, users)
+                kept = {} if self._loaded else dict(file.execute("SELECT * FROM users"))
         except (sqlite3.Error, OSError) as error:
-            logger.warning(
-                "the figures of turns are kept in memory only, because %s cannot be used (%s); "
-                "move it away, or choose another folder with --data",
-                self._path,
-                error,
-            )
-            self._file.close()
-            self._file = _in_memory()
+            if not self._failed:
+                logger.warning(
+                    "the figures of turns wait in memory, because %s cannot be used (%s); "
+                    "if it stays so, move it away, or choose another folder with --data",
+                    self._path,
+                    error,
+                )
+            self._failed = True
+            return False
+        with self._lock:
+            for row in rows:
+                if self._rows.get(row.id) is row:
+                    del self._rows[row.id]
+            self._unsaved -= {user for user in users if self._patience.get(user) == users[user]}
+            new = {user: factor for user, factor in kept.items() if user not in users}
+            self._patience = new | self._patience
+        self._loaded = True
+        if self._failed:
+            logger.info("%s can be used again, and the figures are in it", self._path)
+        self._failed = False
+        return True
 
 
 def read(path: Path, here: bool | None = None) -> list[Row]:
     """The turns in a file, oldest first, as `TurnLog.turns`; none where there is no file.
 
+    A row that cannot be read is left out, and the program's log says so.
+
     Raises:
-        InvalidSetting: it cannot be read.
+        InvalidSetting: the file cannot be read.
     """
     try:
         if not path.exists():
             return []
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
-            _check_version(file)
-            return _select(file, here)
-    except (sqlite3.Error, OSError, ValueError, TypeError, KeyError) as error:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, timeout=_BUSY, uri=True)) as file:
+            file.text_factory = lambda data: data.decode(errors="replace")
+            _version(file)
+            found = file.execute(
+                "SELECT id, at, owner, here, status, receipt FROM turns "
+                "WHERE ?1 IS NULL OR here = ?1 ORDER BY number",
+                (here,),
+            ).fetchall()
+    except (sqlite3.Error, OSError) as error:
         raise InvalidSetting(f"the figures of turns in {path} cannot be read: {error}") from error
+    rows, bad = [], 0
+    for turn_id, at, owner, was_here, status, text in found:
+        try:
+            receipt = _RECEIPT.validate_json(text)
+            begun = datetime.fromisoformat(at)
+        except (ValueError, TypeError):
+            bad += 1
+        else:
+            rows.append(Row(turn_id, begun, owner, bool(was_here), status, receipt))
+    if bad:
+        logger.warning(
+            "%d of %d turns in %s cannot be read and do not count", bad, len(found), path
+        )
+    return rows
 
 
-def _in_memory() -> sqlite3.Connection:
-    file = sqlite3.connect(":memory:")
-    file.executescript(_TABLES)
+def _open(path: Path) -> sqlite3.Connection:
+    """The file, with its tables. Opened for each write: it may have been moved away or made anew."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = sqlite3.connect(path, timeout=_BUSY)
+    try:
+        if not _version(file):
+            file.executescript(_TABLES)
+    except sqlite3.Error:
+        file.close()
+        raise
     return file
 
 
-def _check_version(file: sqlite3.Connection) -> None:
-    version = file.execute("PRAGMA user_version").fetchone()[0]
+def _version(file: sqlite3.Connection) -> int:
+    version: int = file.execute("PRAGMA user_version").fetchone()[0]
     if version > _VERSION:
         raise sqlite3.DatabaseError("a newer Duologue has written it")
+    return version
 
 
-def _select(file: sqlite3.Connection, here: bool | None) -> list[Row]:
-    found = file.execute(
-        "SELECT id, at, owner, here, status, receipt FROM turns "
-        "WHERE ?1 IS NULL OR here = ?1 ORDER BY number",
-        (here,),
+def _insert(
+    file: sqlite3.Connection, rows: Sequence[Row], users: Mapping[str, float | None]
+) -> None:
+    file.executemany(
+        "INSERT INTO turns (id, at, owner, here, status, receipt) VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (id) DO UPDATE SET status = excluded.status, receipt = excluded.receipt",
+        [
+            (
+                row.id,
+                row.at.isoformat(timespec="milliseconds"),
+                row.owner,
+                row.here,
+                row.status,
+                json.dumps(asdict(row.receipt)),
+            )
+            for row in rows
+        ],
     )
-    return [
-        Row(turn_id, datetime.fromisoformat(at), owner, bool(was_here), status, _receipt(text))
-        for turn_id, at, owner, was_here, status, text in found
-    ]
-
-
-def _receipt(text: str) -> Receipt:
-    values = json.loads(text)
-    pause = values.pop("pause")
-    return Receipt(**values, pause=Pause(**pause) if pause else None)
+    file.executemany(
+        "DELETE FROM users WHERE owner = ?",
+        [(user,) for user, factor in users.items() if factor is None],
+    )
+    file.executemany(
+        "INSERT OR REPLACE INTO users VALUES (?, ?)",
+        [(user, factor) for user, factor in users.items() if factor is not None],
+    )
 
 
 def _hash(owner: str) -> str:
