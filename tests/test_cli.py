@@ -73,6 +73,20 @@ def test_every_setting_has_a_flag_with_its_default() -> None:
     assert "--no-barge-in" in said
 
 
+@pytest.mark.parametrize("switch", ["-O", "-OO"])
+def test_help_does_not_come_out_of_docstrings_which_python_may_throw_away(switch: str) -> None:
+    done = subprocess.run(
+        [sys.executable, switch, "-m", "duologue", "serve", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "seconds of silence that end a turn with patience fixed. [0.5]" in " ".join(
+        done.stdout.split()
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -113,7 +127,7 @@ def test_an_error_is_one_sentence_and_exit_code_2(
 def test_say_starts_a_server_of_its_own_and_keeps_the_answer(
     question: Path, tmp_path: Path
 ) -> None:
-    for name in ("reply.wav", "reply.mp3"):
+    for name in ("reply.wav", "REPLY.MP3", "REPLY.WAV"):
         reply = tmp_path / name
         said, complaint = run("say", str(question), "-o", str(reply), "--model", "echo")
         assert "first sound of the reply" in said
@@ -274,6 +288,32 @@ def test_pull_asks_the_hub_and_says_when_it_cannot_be_reached(
         "duologue: http://127.0.0.1:9 could not be reached for model_config"
     )
     assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize("there", ["an empty folder", "a half converted folder", "a file"])
+def test_what_is_no_checkpoint_does_not_keep_the_default_model_from_starting(
+    there: str, question: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, folder = weights.cache_folder(), tmp_path / "mini-omni"
+    for row in weights.WEIGHTS.values():
+        (tmp_path / row.file_name).symlink_to(here / row.file_name)
+    if there == "a file":
+        folder.write_text("")
+    else:
+        folder.mkdir()
+    if there == "a half converted folder":
+        (folder / "checkpoint.json").write_text('{"format": 1}')
+    monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
+    said, complaint = run("say", str(question))
+    assert said.startswith("A small built-in model (SmolLM2 135M): quick to try, often wrong.\n")
+    assert re.fullmatch(
+        f"Mini-Omni is left out: .*{re.escape(str(folder))}.*; run: duologue pull mini-omni; "
+        "the built-in chain answers\n",
+        complaint,
+    )
+    # Who asks for it by name gets it, or the reason.
+    _, refused = run("say", str(question), "--model", "mini-omni", code=2)
+    assert refused.startswith("duologue: checkpoint.json is missing")
 
 
 def test_doctor_does_not_ask_for_mini_omni(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

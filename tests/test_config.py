@@ -1,5 +1,7 @@
 """Defaults, the file, the environment, the flags."""
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,22 @@ def test_the_figures_of_turns_lie_where_data_says_or_with_the_user_s_data(
     for relative in ("share", ""):
         monkeypatch.setenv("XDG_DATA_HOME", relative)
         assert Config().turn_log == tmp_path / ".local/share/duologue/turns.sqlite3"
+
+
+def test_a_file_may_begin_with_the_mark_that_windows_editors_write(tmp_path: Path) -> None:
+    (tmp_path / "d.toml").write_bytes(b'\xef\xbb\xbfhost = "sch\xc3\xb6n"\r\n')
+    assert load_config({}, tmp_path / "d.toml", {}).host == "schön"
+
+
+def test_a_file_that_is_no_utf_8_gets_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "d.toml").write_bytes('host = "schön"\n'.encode("utf-16"))
+    with pytest.raises(InvalidSetting, match="not valid TOML: it is no UTF-8"):
+        load_config({}, tmp_path / "d.toml", {})
+
+
+def test_every_setting_has_its_help() -> None:
+    for setting in fields(Config):
+        assert re.fullmatch(r".{10,110}\.", setting.metadata["help"]) or setting.name == "port"
 
 
 def test_a_file_that_cannot_be_read_gets_a_sentence(tmp_path: Path) -> None:

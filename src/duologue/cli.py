@@ -7,7 +7,6 @@ import importlib.util
 import logging
 import os
 import platform
-import re
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -152,10 +151,9 @@ def _add_pull(commands: Any) -> None:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     """A flag for each field of `Config`, which says itself what it is for."""
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file with settings")
-    meanings = dict(re.findall(r"^ {8}(\w+): (.+)$", Config.__doc__ or "", re.MULTILINE))
     for field in dataclasses.fields(Config):
         flag, default = f"--{field.name.replace('_', '-')}", field.default
-        text = meanings[field.name].replace("%", "%%")
+        text = str(field.metadata["help"]).replace("%", "%%")
         if isinstance(default, bool):
             parser.add_argument(
                 flag, default=None, help=text, action=argparse.BooleanOptionalAction
@@ -198,8 +196,12 @@ def _choose_model(config: Config) -> tuple[Config, str]:
     """Settle on a model where none was named, and say what there is besides, if there is."""
     if config.model != "auto":
         return config, ""
-    if mini_omni.is_there():
-        return dataclasses.replace(config, model=_MINI_OMNI), ""
+    try:
+        if mini_omni.is_there():
+            return dataclasses.replace(config, model=_MINI_OMNI), ""
+    except ModelUnavailable as error:
+        _log.warning("Mini-Omni is left out: %s; the built-in chain answers", error)
+        return dataclasses.replace(config, model="cascade"), ""
     hint = f" Mini-Omni hears and talks by itself; get it: duologue pull {_MINI_OMNI}"
     return dataclasses.replace(config, model="cascade"), hint
 
@@ -223,7 +225,7 @@ async def _server(config: Config) -> AsyncIterator[Uvicorn]:
 def _say(arguments: argparse.Namespace) -> int:
     question = read_audio(arguments.question)
     output: Path | None = arguments.output
-    if output and output.suffix not in (".wav", ".mp3"):
+    if output and output.suffix.lower() not in (".wav", ".mp3"):
         raise InvalidSetting(f"the reply can be written as .wav or .mp3, not as {output.name}")
 
     async def run() -> None:
@@ -249,7 +251,7 @@ def _say(arguments: argparse.Namespace) -> int:
         answer = await ask(url, question, api_key)
         _tell(question, answer)
         if output:
-            encode = to_wav if output.suffix == ".wav" else to_mp3
+            encode = to_wav if output.suffix.lower() == ".wav" else to_mp3
             _write(output, encode(answer.audio))
 
     asyncio.run(run())

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,64 +17,82 @@ from duologue.events import PatienceSetting
 
 PREFIX = "DUOLOGUE_"
 
+_T = TypeVar("_T")
+
+
+def _setting(default: _T, meaning: str) -> _T:
+    """A field of `Config` that says in `--help` what it is for."""
+    setting: _T = field(default=default, metadata={"help": meaning})
+    return setting
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A server's settings. The file and the environment know them by these names.
+    """A server's settings, each with its help text. File and environment know them by these names."""
 
-    Attributes:
-        model: mini-omni, cascade, echo, or a module's dotted name; auto: mini-omni if it is there.
-        model_options: for the model's `load`; a table in the file, `name=value` pairs elsewhere.
-        host: address to serve on. 0.0.0.0: everybody who reaches this machine may talk with it.
-        port: to serve on.
-        allow_origin: web pages that may connect besides the server's own, as https://host.
-        api_key: programs must know it; best given as DUOLOGUE_API_KEY. Empty: none is asked for.
-        page: serve the page, not only the line.
-        stream_every: seconds of microphone that the page sends at once.
-        patience: how long a pause may be: quick, normal, patient go by how finished it sounds; fixed.
-        silence: seconds of silence that end a turn with patience fixed.
-        threshold: speech probability, 0..1, from which sound counts as speech.
-        prefix_padding: seconds of sound kept from before the first word.
-        time_limit: seconds after which an utterance is ended and answered.
-        idle_timeout: seconds without a word after which the page lets go of the microphone.
-        barge_in: speaking during a reply stops it.
-        sessions: how many may be connected at once; for a newcomer, one that is silent for 30 s ends.
-        visitor_sessions: how many of them one visitor may have, or one address but this computer's own.
-        chats: how many replies of POST /chat may be under way or waiting at once.
-        session_length: seconds a session may last.
-        message_bytes: the largest message.
-        history: seconds of recordings kept, of all conversations together; 80 kB each.
-        data: folder for the figures of turns: no sound, no words. Empty: ~/.local/share/duologue.
-        model_timeout: seconds that the model may give nothing to anybody before its replies fail.
-        grace: seconds that replies may take to end when the server is stopped.
-        log_level: of the program's log.
-    """
-
-    model: str = "auto"
-    model_options: Mapping[str, str] = field(default_factory=dict)
-    host: str = "127.0.0.1"
-    port: int = 7860
-    allow_origin: tuple[str, ...] = ()
-    api_key: str = field(default="", repr=False)
-    page: bool = True
-    stream_every: float = 0.04
-    patience: PatienceSetting = "normal"
-    silence: float = 0.5
-    threshold: float = 0.5
-    prefix_padding: float = 0.3
-    time_limit: float = 30.0
-    idle_timeout: float = 60.0
-    barge_in: bool = True
-    sessions: int = 20
-    visitor_sessions: int = 8
-    chats: int = 20
-    session_length: float = 3600.0
-    message_bytes: int = 15 * 1024 * 1024
-    history: float = 3600.0
-    data: str = ""
-    model_timeout: float = 60.0
-    grace: float = 30.0
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    model: str = _setting(
+        "auto",
+        "mini-omni, cascade, echo, or a module's dotted name; auto: mini-omni if it is there.",
+    )
+    model_options: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata={
+            "help": "for the model's load(); a table in the file, `name=value` pairs elsewhere."
+        },
+    )
+    host: str = _setting(
+        "127.0.0.1",
+        "address to serve on. 0.0.0.0: everybody who reaches this machine may talk with it.",
+    )
+    port: int = _setting(7860, "to serve on.")
+    allow_origin: tuple[str, ...] = _setting(
+        (), "web pages that may connect besides the server's own, as https://host."
+    )
+    api_key: str = field(
+        default="",
+        repr=False,
+        metadata={
+            "help": "programs must know it; best given as DUOLOGUE_API_KEY. Empty: none is asked for."
+        },
+    )
+    page: bool = _setting(True, "serve the page, not only the line.")
+    stream_every: float = _setting(0.04, "seconds of microphone that the page sends at once.")
+    patience: PatienceSetting = _setting(  # noqa: RUF009  a string
+        "normal",
+        "how long a pause may be: quick, normal, patient go by how finished it sounds; fixed.",
+    )
+    silence: float = _setting(0.5, "seconds of silence that end a turn with patience fixed.")
+    threshold: float = _setting(0.5, "speech probability, 0..1, from which sound counts as speech.")
+    prefix_padding: float = _setting(0.3, "seconds of sound kept from before the first word.")
+    time_limit: float = _setting(30.0, "seconds after which an utterance is ended and answered.")
+    idle_timeout: float = _setting(
+        60.0, "seconds without a word after which the page lets go of the microphone."
+    )
+    barge_in: bool = _setting(True, "speaking during a reply stops it.")
+    sessions: int = _setting(
+        20, "how many may be connected at once; for a newcomer, one that is silent for 30 s ends."
+    )
+    visitor_sessions: int = _setting(
+        8, "how many of them one visitor may have, or one address but this computer's own."
+    )
+    chats: int = _setting(20, "how many replies of POST /chat may be under way or waiting at once.")
+    session_length: float = _setting(3600.0, "seconds a session may last.")
+    message_bytes: int = _setting(15 * 1024 * 1024, "the largest message.")
+    history: float = _setting(
+        3600.0, "seconds of recordings kept, of all conversations together; 80 kB each."
+    )
+    data: str = _setting(
+        "", "folder for the figures of turns: no sound, no words. Empty: ~/.local/share/duologue."
+    )
+    model_timeout: float = _setting(
+        60.0, "seconds that the model may give nothing to anybody before its replies fail."
+    )
+    grace: float = _setting(
+        30.0, "seconds that replies may take to end when the server is stopped."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", "of the program's log."
+    )
 
     def __post_init__(self) -> None:
         """Refuse what no server can be run with."""
@@ -140,10 +158,14 @@ def load_config(
 
 def _read(file: Path) -> dict[str, object]:
     try:
-        return tomllib.loads(file.read_text())
+        return tomllib.loads(file.read_text("utf-8-sig"))  # Windows editors begin it with a mark
     except OSError as error:
         raise InvalidSetting(
             f"the configuration {file} cannot be read: {error.strerror}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InvalidSetting(
+            f"the configuration {file} is not valid TOML: it is no UTF-8; save it as UTF-8"
         ) from error
     except ValueError as error:
         raise InvalidSetting(f"the configuration {file} is not valid TOML: {error}") from error

@@ -87,15 +87,22 @@ def cores() -> int:
 
 
 def is_there() -> bool:
-    """Whether trained weights are here, and what runs them: then it is the model of first choice."""
+    """Whether trained weights are here, and what runs them: then it is the model of first choice.
+
+    Raises:
+        ModelUnavailable: something is where the weights belong, and is not whole.
+    """
     if (
         importlib.util.find_spec("openvino") is None
         or importlib.util.find_spec("tokenizers") is None
     ):
         return False
-    from duologue.models.mini_omni.checkpoint import checkpoint_folder
+    from duologue.models.mini_omni.checkpoint import checkpoint_folder, open_checkpoint
 
-    return checkpoint_folder().exists()
+    if not checkpoint_folder().exists():
+        return False
+    open_checkpoint(checkpoint_folder())
+    return True
 
 
 def _opener(
