@@ -1,4 +1,9 @@
 import asyncio
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,3 +32,30 @@ async def test_words_that_make_no_sound_give_an_empty_chunk() -> None:
     synthesiser = Synthesiser("en-us")
     assert (await synthesiser.speak("")).duration == 0
     synthesiser.close()
+
+
+@pytest.mark.parametrize("letters", [95, 240, 1000])
+def test_the_data_of_espeak_may_lie_in_a_folder_with_a_long_name(
+    letters: int, tmp_path: Path
+) -> None:
+    folder = tmp_path
+    while len(str(folder)) < letters:
+        folder /= "a" * min(200, letters - len(str(folder)))
+    packages = folder / ".venv/lib/python3.11/site-packages"
+    packages.mkdir(parents=True)
+    [package] = importlib.util.find_spec("espeakng_loader").submodule_search_locations  # type: ignore[union-attr, misc]
+    (packages / "espeakng_loader").symlink_to(package)
+    program = (
+        "import espeakng_loader\n"
+        f"assert espeakng_loader.__file__.startswith({str(packages)!r})\n"
+        "from duologue.models.cascade.synthesiser import _sound\n"
+        "print(_sound('Good morning.', 'en-us+f3').duration > 0.5)\n"
+    )
+    path = os.pathsep.join((str(packages), *sys.path))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "True\n", done.stderr

@@ -24,6 +24,9 @@ _RATE = 1
 _BUFFER = 200  # ms of sound for each call back into Python
 _WORDS_A_MINUTE = 165  # its default, 175, is hard to follow
 
+_LONGEST_PATH = 159  # bytes: it cuts what is longer, without a word
+_OPEN_FILES = "/proc/self/fd"  # Linux: every open folder has a short path there
+
 _LOUDNESS = 0.6  # of full scale, the peak: -4.4 dB
 _QUIET = 0.02  # of full scale, below it the edges of a clause count as silence
 _EDGE = 0.01  # seconds of silence that stay, so that soft consonants are not cut
@@ -71,7 +74,7 @@ class _Espeak:
     def __init__(self) -> None:
         try:
             self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-            data = os.fsencode(espeakng_loader.get_data_path())
+            data = _short(espeakng_loader.get_data_path())
         except (OSError, RuntimeError) as error:
             raise ModelUnavailable(f"espeak-ng cannot be loaded: {error}") from error
         self.rate = self._library.espeak_Initialize(_SYNCHRONOUS, _BUFFER, data, _DONT_EXIT)
@@ -107,6 +110,19 @@ class _Espeak:
         if samples and count > 0:
             self._pieces.append(ctypes.string_at(samples, 2 * count))
         return 0  # go on
+
+
+def _short(path: str) -> bytes:
+    """A path to a folder that espeak-ng can keep. The folder stays open: files are read when needed."""
+    data = os.fsencode(path)
+    if len(data) <= _LONGEST_PATH:
+        return data
+    if os.path.isdir(_OPEN_FILES):
+        return os.fsencode(f"{_OPEN_FILES}/{os.open(path, os.O_RDONLY)}")
+    raise ModelUnavailable(
+        f"espeak-ng takes a path of {_LONGEST_PATH} bytes for its data, and {path} has {len(data)}; "
+        "move this installation to a folder with a shorter name"
+    )
 
 
 @functools.cache
