@@ -14,7 +14,9 @@ from duologue.events import (
     CommitRequested,
     ErrorOccurred,
     IdleTimedOut,
+    Pinged,
     PlaybackTruncated,
+    Ponged,
     ReplyCancelled,
     ReplyDelta,
     ReplyDone,
@@ -278,6 +280,17 @@ async def test_a_client_that_errs_is_told_and_served_on() -> None:
         assert c.line.told(ErrorOccurred)[0].event_id == "evt_1"
         await c.speak()
         assert len(c.record.saved) == 1
+
+
+async def test_a_ping_is_answered_in_its_turn() -> None:
+    async with call(ScriptedModel()) as c:
+        c.line.stop_reading()
+        c.line.push(Pinged(), SettingsChanged(Settings(patience="quick")), Pinged())
+        await settle()
+        assert c.line.told(Ponged) == []
+        c.line.read_on()
+        await settle()
+        assert c.kinds() == [SessionStarted, Ponged, SettingsApplied, Ponged]
 
 
 async def test_draining_lets_the_reply_be_heard_and_takes_no_new_turn() -> None:

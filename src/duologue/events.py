@@ -110,6 +110,11 @@ class CutMarked:
 
 
 @dataclass(frozen=True, slots=True)
+class Pinged:
+    """The client asks whether the session still answers."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClientErred:
     """A message that was no event; `event_id` is its own name for itself, if it had one."""
 
@@ -127,6 +132,7 @@ ClientEvent = (
     | PlaybackTruncated
     | PlaybackStarted
     | CutMarked
+    | Pinged
     | ClientErred
 )
 
@@ -385,6 +391,11 @@ class IdleTimedOut:
 
 
 @dataclass(frozen=True, slots=True)
+class Ponged:
+    """The session answers: all that the client sent before its question was taken."""
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorOccurred:
     """Something went wrong; unless the connection closes, the session goes on."""
 
@@ -409,5 +420,6 @@ ServerEvent = (
     | ReplyRestored
     | ReplyTruncated
     | IdleTimedOut
+    | Ponged
     | ErrorOccurred
 )

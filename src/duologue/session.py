@@ -28,8 +28,10 @@ from duologue.events import (
     CutMarked,
     ErrorOccurred,
     IdleTimedOut,
+    Pinged,
     PlaybackStarted,
     PlaybackTruncated,
+    Ponged,
     ReplyCancelled,
     ReplyRequested,
     ServerEvent,
@@ -208,6 +210,8 @@ class Session:
                     self._ledger.note_playback(turn_id, ago)
                 case CutMarked():
                     self._ledger.mark_cut()
+                case Pinged():
+                    self._tell(Ponged())
                 case ClientErred(error, event_id):
                     self._refuse(error, event_id)
                 case _:

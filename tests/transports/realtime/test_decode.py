@@ -82,6 +82,7 @@ def test_what_the_api_has_no_event_for_is_understood() -> None:
     started = message("duologue.playback.started", item_id="item_aabc", ago_ms=40)
     assert decode_event(started, Settings()) == events.PlaybackStarted("abc", 0.04)
     assert decode_event(message("duologue.cut.marked"), Settings()) == events.CutMarked()
+    assert decode_event(message("duologue.ping"), Settings()) == events.Pinged()
     sound = base64.b64encode(silence(0.1, REPLY_RATE).pcm16()).decode()
     for echo in (True, False):
         chunk = decode_event(
@@ -122,6 +123,7 @@ kinds = st.sampled_from(
         "response.create",
         "duologue.playback.started",
         "duologue.cut.marked",
+        "duologue.ping",
     ]
 )
 detections = st.dictionaries(

@@ -40,6 +40,7 @@ ONE_TURN: list[events.ServerEvent] = [
     events.TurnWithdrawn("t3"),
     events.IdleTimedOut(3, 8),
     events.AudioCleared(),
+    events.Ponged(),
     events.ErrorOccurred(ModelFailed("it broke"), "evt_1"),
 ]
 
@@ -128,6 +129,12 @@ def test_a_turn_that_is_withdrawn_loses_both_its_items() -> None:
     assert deleted == ["item_ut1", "item_at1"]
     (only,) = encode(events.TurnWithdrawn("t1"))
     assert only["item_id"] == "item_ut1"  # there was no other
+
+
+def test_only_a_client_that_asks_for_extensions_is_told_that_the_session_answers() -> None:
+    assert encode(events.Ponged()) == []
+    (text,) = Encoder("echo", extensions=True).encode(events.Ponged())
+    assert json.loads(text) == {"type": "duologue.pong"}
 
 
 def test_a_client_that_asks_for_it_is_told_to_play_quieter() -> None:

@@ -204,6 +204,15 @@ async def test_what_the_client_flags_as_echo_does_not_interrupt(serve: Serve) ->
         assert kinds == ["duologue.reply.ducked", "duologue.reply.restored"]
 
 
+async def test_a_ping_is_answered_after_all_that_was_sent_before_it(serve: Serve) -> None:
+    async with line(serve(), query="?extensions=1") as socket:
+        for eagerness in ("low", "high"):
+            await socket.send(update("semantic_vad", eagerness=eagerness))
+            await socket.send(message("duologue.ping"))
+        kinds = [json.loads(await socket.recv())["type"] for _ in range(4)]
+        assert kinds == ["session.updated", "duologue.pong"] * 2
+
+
 @pytest.mark.parametrize("bad", [text for text, _ in BAD[:10]] + [b"\x00\x01"])
 async def test_a_bad_message_harms_neither_its_session_nor_another(
     serve: Serve, bad: str | bytes

@@ -3,8 +3,8 @@
 Everything is parsed with the `openai` package's own types. An id on the wire is made of the turn's id
 (`encode`), so that nothing has to be looked up.
 
-What the API has no event for is called `duologue.…`: when playback started, and that the user was cut
-off.
+What the API has no event for is called `duologue.…`: when playback started, that the user was cut off,
+and whether the session still answers.
 
 Whatever a stranger sends holds the interpreter for a few milliseconds at most: only sound may be long,
 it is read second by second, and pydantic sees no more than the fields that mean something here.
@@ -71,6 +71,7 @@ _PLAIN: dict[str, ClientEvent] = {
     "response.create": events.ReplyRequested(),
     "response.cancel": events.ReplyCancelled(),
     "duologue.cut.marked": events.CutMarked(),
+    "duologue.ping": events.Pinged(),
 }
 """Events of which nothing but the type means something here."""
 

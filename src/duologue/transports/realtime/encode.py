@@ -4,8 +4,8 @@ Everything is built with the `openai` package's own types. An id on the wire is 
 so that nothing has to be looked up: `item_u…` the user's item, `item_a…` the assistant's, `resp_…` the
 response.
 
-What the API has no event for is called `duologue.…`: to a client that asks for extensions, that a reply
-is to be played quieter.
+What the API has no event for is called `duologue.…`, and goes to a client that asks for extensions: that
+a reply is to be played quieter, and that the session still answers.
 """
 
 import base64
@@ -45,7 +45,7 @@ class Encoder:
 
     def encode(self, event: events.ServerEvent) -> Iterator[str]:
         """The messages for one event, none to many."""
-        if isinstance(event, events.ReplyDucked | events.ReplyRestored):
+        if isinstance(event, _EXTENSIONS):
             if self._extensions:
                 yield _extension(event)
             return
@@ -146,7 +146,12 @@ def _ending(settings: Settings) -> dict[str, Any]:
     return {"type": "semantic_vad", "eagerness": _EAGERNESS[settings.patience]}
 
 
-def _extension(event: events.ReplyDucked | events.ReplyRestored) -> str:
+_EXTENSIONS = (events.ReplyDucked, events.ReplyRestored, events.Ponged)
+
+
+def _extension(event: events.ReplyDucked | events.ReplyRestored | events.Ponged) -> str:
+    if isinstance(event, events.Ponged):
+        return json.dumps({"type": "duologue.pong"})
     kind = "ducked" if isinstance(event, events.ReplyDucked) else "restored"
     return json.dumps({"type": f"duologue.reply.{kind}", "item_id": f"item_a{event.turn_id}"})
 
