@@ -2,11 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from duologue import weights
@@ -20,7 +21,14 @@ from duologue.sound_files import read_audio
 from duologue.testing import LoudnessVad
 from duologue.turn import Vad
 
+# Recordings and golden arrays that are too large for the checkout, where they stand beside it.
 SHARED = Path(__file__).parents[2] / "shared"
+
+# A busy machine is no failure, however long an example takes there.
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "a byte differs": lambda file: file[:-1] + bytes([file[-1] ^ 1]),
@@ -30,6 +38,43 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 Serve = Callable[..., Uvicorn]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "shared: needs ../shared beside the checkout")
+
+
+# Before pytest deselects by `-m`.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks for the fixture `shared`, and skip what is marked where there is no ../shared."""
+    for item in items:
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker("shared")
+        if item.get_closest_marker("shared") and not SHARED.is_dir():
+            item.add_marker(pytest.mark.skip("../shared is not here"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that is skipped for want of ../shared and that `-m shared` would not choose."""
+    report = yield
+    if (
+        report.skipped
+        and "shared" in str(report.longrepr)
+        and not item.get_closest_marker("shared")
+    ):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} needs ../shared: let it ask for the fixture `shared`."
+    return report
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder ../shared; a test that asks for it is marked, and skipped where there is none."""
+    return SHARED
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -71,7 +116,7 @@ def serving(
     thread = threading.Thread(target=lambda: asyncio.run(run()))
     thread.start()
     try:
-        assert ready.wait(60)
+        assert ready.wait(120)
         yield started[0]
     finally:
         if started:
@@ -116,9 +161,6 @@ def tiny(mini_omni_cache: Path) -> Checkpoint:
 
 
 @pytest.fixture(params=range(1, 6))
-def question(request: pytest.FixtureRequest) -> AudioChunk:
+def question(request: pytest.FixtureRequest, shared: Path) -> AudioChunk:
     """A recorded question, at `INPUT_RATE`."""
-    path = SHARED / f"audio/question{request.param}.wav"
-    if not path.is_file():
-        pytest.skip(f"the recordings in {SHARED.name}/audio are not here")
-    return read_audio(path).at(INPUT_RATE)
+    return read_audio(shared / f"audio/question{request.param}.wav").at(INPUT_RATE)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from conftest import SHARED
 from duologue import weights
 from duologue.audio import INPUT_RATE, AudioChunk, Samples, silence
 from duologue.endpoint import SmartTurn, _features
@@ -17,7 +16,6 @@ from duologue.errors import ModelUnavailable
 from duologue.sound_files import read_audio
 
 GOLDEN = Path(__file__).parent / "golden/smart_turn/features.npz"
-TURNS = SHARED / "audio/turns"
 
 ASKED = 0.096  # seconds into a pause: three windows of the detector
 
@@ -150,21 +148,21 @@ def test_without_its_weights_there_is_a_sentence_that_says_how_to_get_them(
 
 
 @needs_weights
-@pytest.mark.skipif(not TURNS.is_dir(), reason="the recorded turns in shared/audio are not here")
 async def test_real_ends_of_turns_sound_more_finished_than_pauses_inside(
-    smart_turn: SmartTurn,
+    smart_turn: SmartTurn, shared: Path
 ) -> None:
     """Of all 156 ends, 92 % have 0.5 or more; of the 87 pauses in commands and talks, 52 %.
 
     The area under the curve is 0.72 (95 %: 0.64 to 0.79). Here, to save time: each 8th recording.
     """
-    lines = (TURNS / "turns.jsonl").read_text().splitlines()
+    turns = shared / "audio/turns"
+    lines = (turns / "turns.jsonl").read_text().splitlines()
     clips = [clip for clip in map(json.loads, lines) if clip["cls"] not in ("read", "foreign")]
     ends: list[float] = []
     inside: list[float] = []
     cut: list[float] = []  # amid a phrase
     for clip in clips[::8]:
-        recording, start, end = read_audio(TURNS / clip["audio"]), clip["turn_start"], clip["end"]
+        recording, start, end = read_audio(turns / clip["audio"]), clip["turn_start"], clip["end"]
         moments = [(inside, pause + ASKED) for pause, _ in clip["holds"]]
         if end is not None:
             moments += [(ends, end + ASKED), (cut, (start + end) / 2)]

@@ -5,18 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from conftest import SHARED
 from duologue.models.mini_omni.vocabulary import Vocabulary
 from duologue.nets.lm import KeyValueCache, LanguageModel, language_model
 from duologue.nets.sampling import greedy
 from duologue.nets.shapes import CODEBOOKS, EncoderShape, LanguageModelShape
 
 GOLDEN = Path(__file__).parents[1] / "golden/mini_omni"
-SHARED = Path(__file__).parents[3] / "shared/golden/mini_omni"
 
 CONFIG = json.loads((GOLDEN / "config.json").read_text())
 
@@ -144,8 +143,4 @@ def write(
 
 
 def _folder(name: str) -> Path:
-    if name != "full":
-        return GOLDEN
-    if not SHARED.is_dir():
-        pytest.skip("the golden arrays of the real vocabulary (../shared/golden) are not here")
-    return SHARED
+    return SHARED / "golden/mini_omni" if name == "full" else GOLDEN

@@ -85,6 +85,7 @@ def test_a_cached_prompt_has_the_logits_of_the_original_without_a_cache(
     assert_near(written.prefill, golden["batch_nocache_logits"])
 
 
+@pytest.mark.shared
 def test_the_real_vocabulary_with_a_tied_head_gives_the_original_s_tokens(
     full: LanguageModel,
 ) -> None:

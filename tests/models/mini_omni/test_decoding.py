@@ -57,6 +57,7 @@ def test_the_frames_are_the_original_s_with_the_last_code_where_it_has_none(mode
     np.testing.assert_array_equal(frames, _sound(right, SMALL.codes))
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize("stride", [3, 4])
 def test_frames_come_when_the_original_streams_them_and_are_the_same(stride: int) -> None:
     reply, frames = SpokenReply(FULL), []

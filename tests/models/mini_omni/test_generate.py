@@ -74,6 +74,7 @@ def test_a_reply_whose_text_ends_in_the_middle_is_the_original_s(
     assert spoken == vectors("small")["stop_eot_tokens"].T.tolist()
 
 
+@pytest.mark.shared
 def test_a_reply_in_the_real_vocabulary_is_the_original_s(full: LanguageModel) -> None:
     spoken = _speak(full, "full", "batch", parallel=True)
     assert spoken == vectors("full")["batch_tokens"].T.tolist()

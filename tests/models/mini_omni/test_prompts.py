@@ -35,7 +35,11 @@ def test_a_written_question_is_asked_as_the_original_asks_it(task: Task) -> None
 
 @pytest.mark.parametrize(
     ("name", "mode", "frames"),
-    [("small", "batch", 12), ("small", "stop_eoa", 9), ("full", "batch", 12)],
+    [
+        ("small", "batch", 12),
+        ("small", "stop_eoa", 9),
+        pytest.param("full", "batch", 12, marks=pytest.mark.shared),
+    ],
 )
 def test_the_two_rows_of_the_batch_mode_ask_for_sound_and_for_text(
     name: str, mode: str, frames: int

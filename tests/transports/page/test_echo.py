@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from conftest import SHARED
 from duologue.audio import REPLY_RATE, AudioChunk, Downsampler, Samples
 from duologue.events import (
     DetectorEvent,
@@ -278,11 +278,9 @@ class Room:
 
 
 @pytest.fixture(scope="module")
-def speech() -> Callable[[int], Samples]:
+def speech(shared: Path) -> Callable[[int], Samples]:
     """Call it with a number for a recorded question; loud parts of all are at -22 dB."""
-    paths = sorted((SHARED / "audio").glob("question*.wav"))
-    if not paths:
-        pytest.skip(f"the recordings in {SHARED.name}/audio are not here")
+    paths = sorted((shared / "audio").glob("question*.wav"))
 
     def load(number: int) -> Samples:
         samples = read_audio(paths[number % len(paths)]).at(REPLY_RATE).samples
