@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
-from browser.rig import Page, chromium, find_chromium, open_page
+from browser.rig import LIMIT, Page, chromium, find_chromium, open_page
 from conftest import SHARED, serving
 from duologue.audio import AudioChunk
 from duologue.config import load_config
@@ -23,6 +23,8 @@ from duologue.vad import Silero
 
 ServePage = Callable[..., Uvicorn]
 Open = Callable[..., Coroutine[Any, Any, Page]]
+
+expect.set_options(timeout=LIMIT * 1000)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

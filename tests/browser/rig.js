@@ -5,13 +5,19 @@
   const rig = (window.rig = {
     log: [],
     tracks: { mic: [], speaker: [] },
+    sent: [], // what the newest line was sent of the microphone: base64 of PCM16
+    sentSamples: 0,
+    lines: 0,
     contexts: [],
     live: [],
     words: null,
+    cue: null, // {state, act}: what is done as soon as the page is in that state
+    hold: null, // a promise that getUserMedia waits for
     echo: null,
   });
   const now = () => performance.timeOrigin + performance.now();
-  const note = (entry) => rig.log.push({ at: now(), ...entry });
+  // `clock`: seconds of sound that the loudspeaker was given, in all of the newest call.
+  const note = (entry) => rig.log.push({ at: now(), clock: rig.contexts.at(-1)?.currentTime ?? 0, ...entry });
 
   // Whole quanta come in bursts; the earliest rendering of a moment is the one that counts.
   const TAP = `registerProcessor("rig-tap", class extends AudioWorkletProcessor {
@@ -46,8 +52,12 @@
   function tap(context, name) {
     const node = new AudioWorkletNode(context, "rig-tap", { channelCount: 1, channelCountMode: "explicit" });
     const chunks = [];
-    rig.tracks[name].push({ rate: context.sampleRate, chunks });
-    node.port.onmessage = ({ data }) => chunks.push(data);
+    rig.tracks[name].push({ context, chunks, frames: 0 });
+    const track = rig.tracks[name].at(-1);
+    node.port.onmessage = ({ data }) => {
+      chunks.push(data);
+      track.frames = data.frame + data.chunk.length;
+    };
     connect.call(node, context.destination); // silent
     return node;
   }
@@ -97,7 +107,7 @@
   rig.fake = () => {
     navigator.mediaDevices.getUserMedia = async () => {
       note({ asked: true });
-      if (rig.slow) await new Promise((resolve) => setTimeout(resolve, rig.slow));
+      await rig.hold;
       microphone ??= await open();
       const out = microphone.context.createMediaStreamDestination();
       connect.call(microphone.input, out);
@@ -110,8 +120,9 @@
     };
   };
 
-  /** Say something; resolves when it has been said. */
-  rig.say = async (base64, rate) => {
+  /** Say something, at once or as soon as the page is in a state; resolves when it has been said. */
+  rig.say = async (base64, rate, state) => {
+    if (state) await new Promise((act) => (rig.cue = { state, act }));
     const samples = new Float32Array(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)).buffer);
     const buffer = microphone.context.createBuffer(1, samples.length, rate);
     buffer.copyToChannel(samples, 0);
@@ -123,12 +134,15 @@
   rig.hush = () => rig.words?.stop();
 
   /** What came since the last call, of the newest track; all of it at once would halt the page for seconds. */
-  rig.drain = (name) => {
-    const { rate, chunks } = rig.tracks[name].at(-1);
+  rig.drain = async (name) => {
+    const track = rig.tracks[name].at(-1);
+    const { context, chunks } = track;
+    const due = context.currentTime * context.sampleRate; // until then, it has been rendered
+    while (context.state === "running" && track.frames < due) await new Promise((resolve) => setTimeout(resolve, 10));
     const news = chunks.splice(0);
     return {
       track: `${performance.timeOrigin} ${rig.tracks[name].length}`,
-      rate,
+      rate: context.sampleRate,
       frame: news[0]?.frame ?? 0,
       offsets: news.map(({ offset }) => offset),
       samples: news.map(({ chunk }) => encode(chunk)),
@@ -139,9 +153,16 @@
     return btoa(String.fromCharCode(...new Uint8Array(samples.buffer)));
   }
 
+  /** What the newest line was sent since the last call. */
+  rig.drainSent = () => ({ track: `${performance.timeOrigin} ${rig.lines}`, samples: rig.sent.splice(0) });
+
   // The line: every event but its sound.
   function digest(data) {
     const event = JSON.parse(data);
+    if (event.type === "input_audio_buffer.append") {
+      rig.sent.push(event.audio);
+      rig.sentSamples += atob(event.audio).length / 2;
+    }
     for (const key of ["audio", "delta"]) {
       if (typeof event[key] === "string") event[key] = event[key].length;
     }
@@ -153,6 +174,8 @@
       this.addEventListener("message", ({ data }) => note({ in: digest(data) }));
       this.addEventListener("close", () => note({ closed: true }));
       rig.socket = this;
+      rig.sent = [];
+      rig.lines++;
     }
     send(data) {
       note({ out: digest(data) });
@@ -160,7 +183,26 @@
     }
   };
 
+  // What the player is told: the name of the message's first field.
+  window.AudioWorkletNode = class extends AudioWorkletNode {
+    constructor(context, name, ...given) {
+      super(context, name, ...given);
+      if (name !== "duologue-player") return;
+      const post = this.port.postMessage.bind(this.port);
+      this.port.postMessage = (data, ...more) => {
+        note({ player: Object.keys(data)[0] });
+        post(data, ...more);
+      };
+    }
+  };
+
   new MutationObserver((changes) => {
-    for (const { target } of changes) note({ state: target.dataset.state });
-  }).observe(document, { subtree: true, attributes: true, attributeFilter: ["data-state"] });
+    for (const { target, attributeName } of changes) {
+      if (attributeName === "data-ducked") note({ ducked: "ducked" in target.dataset });
+      else note({ state: target.dataset.state });
+      if (rig.cue?.state !== target.dataset.state) continue;
+      rig.cue.act();
+      rig.cue = null;
+    }
+  }).observe(document, { subtree: true, attributes: true, attributeFilter: ["data-state", "data-ducked"] });
 })();

@@ -4,15 +4,15 @@
         page = await open_page(browser, "http://127.0.0.1:7860")
         await page.start()
         turn = await page.talk(question)
-        print(turn.latency)
+        print(turn.heard)
 
-All times are seconds since 1970, taken on the audio threads and in the page, of one machine.
+Times are seconds since 1970, taken on the audio threads and in the page, of one machine; they are for
+benchmarks. Tests count samples and look at the order of events, which a busy machine does not change.
 """
 
 import base64
 import os
 import shutil
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,8 +27,13 @@ from playwright.async_api import Page as Tab
 from duologue.audio import AudioChunk, Samples
 
 _SCRIPT = Path(__file__).with_name("rig.js")
+WIRE_RATE = 24_000  # hertz of what the page sends
+
 _AUDIBLE = 0.003  # of full scale, -50 dB: where a reply begins to be heard
 _HOLE = 0.005  # seconds of nothing at all, from which a gap is no property of the sound
+_APART = 0.5  # seconds without anything audible between two replies
+
+LIMIT = 120.0  # seconds that something may take to come about, on however busy a machine
 
 _FLAGS = [
     "--no-sandbox",
@@ -67,11 +72,13 @@ class Track:
     Attributes:
         samples: float32 [T].
         rate: hertz.
+        frame: of the audio context's, the first; its clock was `frame / rate` then.
         starts: [T / 2048], when each 2,048 samples began to be rendered.
     """
 
     samples: Samples
     rate: int
+    frame: int
     starts: NDArray[np.float64]
 
     def when(self, index: int) -> float:
@@ -84,20 +91,15 @@ class Track:
         found = self._indices(np.abs(self.samples) > level, start, end)
         return [self.when(int(index)) for index in (found[0], found[-1])] if len(found) else []
 
-    def between(self, start: float, end: float) -> Samples:
-        """What went through in this time."""
-        times = self._indices(np.ones(len(self.samples), np.bool_), start, end)
-        return self.samples[times[0] : times[-1] + 1] if len(times) else self.samples[:0]
-
-    def seconds(self, start: float, end: float) -> float:
-        """Sound that went through, by its samples: what a machine that halts does not lengthen."""
-        return len(self.between(start, end)) / self.rate
-
-    def holes(self, start: float, end: float) -> list[float]:
-        """Seconds of each stretch of exact zeros between sounds, in this time."""
-        sounds = self._indices(self.samples != 0, start, end)
-        gaps = np.diff(sounds) / self.rate
-        return [float(gap) for gap in gaps[gaps > _HOLE]]
+    def sounds(self, since: int = 0) -> list["Sound"]:
+        """The stretches of sound from this sample on, in order: of a loudspeaker, the replies."""
+        loud = since + np.flatnonzero(np.abs(self.samples[since:]) > _AUDIBLE)
+        pieces = np.split(loud, np.flatnonzero(np.diff(loud) > _APART * self.rate) + 1)
+        return [
+            Sound(self.samples[piece[0] : piece[-1] + 1], self.rate, int(piece[0]))
+            for piece in pieces
+            if len(piece)
+        ]
 
     def _indices(self, wanted: NDArray[np.bool_], start: float, end: float) -> NDArray[np.intp]:
         found = np.flatnonzero(wanted)
@@ -107,21 +109,50 @@ class Track:
 
 
 @dataclass(frozen=True, slots=True)
+class Sound:
+    """A stretch of a track, from its first audible sample to its last.
+
+    Attributes:
+        samples: float32 [T].
+        rate: hertz.
+        first: which sample of the track is its first.
+    """
+
+    samples: Samples
+    rate: int
+    first: int
+
+    @property
+    def holes(self) -> list[float]:
+        """Seconds of each stretch of exact zeros in it."""
+        gaps = np.diff(np.flatnonzero(self.samples)) / self.rate
+        return [float(gap) for gap in gaps[gaps > _HOLE]]
+
+    @property
+    def seconds(self) -> float:
+        """How long it is, the holes left out."""
+        return len(self.samples) / self.rate - sum(self.holes)
+
+
+@dataclass(frozen=True, slots=True)
 class Times:
     """One turn, as a person with two good ears would have it.
 
     Attributes:
         ended: the last loud sample of the question.
-        detected: the page learnt that the turn had ended.
         audible: the first audible sample of the reply.
-        silent: its last.
-        holes: seconds of each gap in it.
+        silence: seconds of sound that the server was sent from the last loud sample of the question to
+            the end of the turn.
+        wait: seconds of silence that the server took for the end of the turn, as it says itself.
+        heard: seconds of the reply, from its first audible sample to its last, holes left out.
+        holes: seconds of each gap in the reply.
     """
 
     ended: float
-    detected: float
     audible: float
-    silent: float
+    silence: float
+    wait: float
+    heard: float
     holes: list[float]
 
     @property
@@ -188,7 +219,7 @@ class Page:
         """Press Stop."""
         await self.root.get_by_role("button", name="Stop conversation").click()
 
-    async def reach(self, state: str, seconds: float = 20) -> None:
+    async def reach(self, state: str, seconds: float = LIMIT) -> None:
         """Wait until `data-state` is `state`."""
         # Looks at every frame; playwright's own expectations look once a second.
         await self.tab.wait_for_function(
@@ -197,18 +228,40 @@ class Page:
             timeout=seconds * 1000,
         )
 
-    async def pass_through(self, state: str, since: float, seconds: float = 20) -> None:
-        """Wait until `data-state` is `state`, or has been since then, however briefly."""
+    async def pass_through(self, state: str, since: int) -> None:
+        """Wait until `data-state` is `state`, or has been since that entry of the log, however briefly."""
         await self.tab.wait_for_function(
-            "([state, since]) => rig.log.some(entry => entry.state === state && entry.at >= since)",
-            arg=[state, since * 1000],
-            timeout=seconds * 1000,
+            "([state, since]) => rig.log.slice(since).some(entry => entry.state === state)",
+            arg=[state, since],
         )
 
-    async def say(self, sound: AudioChunk) -> None:
-        """Speak into the microphone; returns when it has been said."""
+    async def receive(self, **event: str) -> None:
+        """Let the page take an event as if it had come from the server."""
+        message = "new MessageEvent('message', { data: JSON.stringify(event) })"
+        await self.tab.evaluate(f"event => rig.socket.dispatchEvent({message})", event)
+
+    async def hear_of(self, kind: str, count: int = 1) -> None:
+        """Wait until that many events of this type have come in, since the page was opened."""
+        await self.tab.wait_for_function(
+            "([kind, count]) => rig.log.filter(entry => entry.in?.type === kind).length >= count",
+            arg=[kind, count],
+        )
+
+    async def let_pass(self, seconds: float) -> None:
+        """Wait until so much more of the microphone has been sent: time as the server counts it."""
+        await self.tab.evaluate(f"rig.due = rig.sentSamples + {seconds * WIRE_RATE}")
+        await self.tab.wait_for_function("rig.sentSamples >= rig.due")
+
+    async def say(self, sound: AudioChunk, *, at: str | None = None) -> None:
+        """Speak into the microphone; returns when it has been said.
+
+        Args:
+            sound: what is said.
+            at: the state of the page that is waited for, and acted on without delay; None: at once.
+        """
         words = base64.b64encode(sound.samples.astype("<f4").tobytes()).decode()
-        await self.tab.evaluate("([words, rate]) => rig.say(words, rate)", [words, sound.rate])
+        how = [words, sound.rate, at]
+        await self.tab.evaluate("([words, rate, at]) => rig.say(words, rate, at)", how)
 
     async def hush(self) -> None:
         """Stop speaking."""
@@ -216,25 +269,49 @@ class Page:
 
     async def talk(self, sound: AudioChunk) -> Times:
         """Say something, hear the reply to its end, and tell how that went."""
-        start = time.time()
+        mic, speaker, sent = await self.track("mic"), await self.track("speaker"), await self.sent()
+        before = len(mic.samples), len(speaker.samples), len(sent)
+        mark = len(await self.log())
         await self.say(sound)
-        await self.pass_through("speaking", since=start)
-        await self.reach("listening", 60)
-        await self.tab.wait_for_timeout(150)  # the taps send what they heard every 85 ms
-        end = time.time()
-        mic, speaker = await self.track("mic"), await self.track("speaker")
+        await self.pass_through("speaking", mark)
+        await self.reach("listening")
+        mic, speaker, sent = await self.track("mic"), await self.track("speaker"), await self.sent()
         quiet = 0.03 * float(np.abs(sound.samples).max())  # as the echo model counts silence
-        ended = mic.loud(start, end, quiet)[1]
-        detected = await self.times("in", "input_audio_buffer.speech_stopped")
-        audible, silent = speaker.loud(start, end)
-        return Times(ended, detected[-1], audible, silent, speaker.holes(start, end))
+        events = [entry["in"] for entry in await self.log() if "in" in entry]
+        stopped = [e for e in events if e["type"] == "input_audio_buffer.speech_stopped"][-1]
+        done = [event for event in events if event["type"] == "response.done"][-1]
+        end = round(stopped["audio_end_ms"] * WIRE_RATE / 1000)
+        last = before[2] + int(np.flatnonzero(np.abs(sent[before[2] : end]) > quiet)[-1])
+        ended = before[0] + int(np.flatnonzero(np.abs(mic.samples[before[0] :]) > quiet)[-1])
+        replies = speaker.sounds(before[1])
+        return Times(
+            mic.when(ended),
+            speaker.when(replies[0].first),
+            (end - last) / WIRE_RATE,
+            float(done["response"]["metadata"]["wait_s"]),
+            sum(reply.seconds for reply in replies),
+            [hole for reply in replies for hole in reply.holes],
+        )
+
+    async def sent(self) -> Samples:
+        """What was sent of the microphone since the newest line was opened, at `WIRE_RATE`."""
+        news = await self.tab.evaluate("rig.drainSent()")
+        kept = self._tracks.get("sent")
+        if not kept or kept.name != news["track"]:
+            kept = self._tracks["sent"] = _Kept(news["track"], 0)
+        kept.samples += map(base64.b64decode, news["samples"])
+        return (np.frombuffer(b"".join(kept.samples), "<i2") / 32768).astype(np.float32)
 
     async def times(self, way: str, kind: str) -> list[float]:
         """When events of this type went `in` or `out`."""
         return [entry["at"] for entry in await self.log() if entry.get(way, {}).get("type") == kind]
 
     async def log(self) -> list[dict[str, Any]]:
-        """What happened, in order: {at, in: event} | {at, out: event} | {at, state} | {at, closed}."""
+        """What happened, in order: {at, clock} and one of in, out (events), state, ducked, player.
+
+        `clock` is seconds of sound that the loudspeaker was given until then, in all of the call;
+        `player` is what the player was told.
+        """
         entries: list[dict[str, Any]] = await self.tab.evaluate("rig.log")
         return [{**entry, "at": entry["at"] / 1000} for entry in entries]
 
@@ -250,7 +327,8 @@ class Page:
         # The audio thread runs in bursts: of half a second, the earliest rendering is the honest one.
         steady = np.array([offsets[max(0, i - 6) : i + 7].min() for i in range(len(offsets))])
         starts = steady + (kept.frame + 2048 * np.arange(len(offsets))) / news["rate"]
-        return Track(np.frombuffer(b"".join(kept.samples), "<f4"), news["rate"], starts)
+        samples = np.frombuffer(b"".join(kept.samples), "<f4")
+        return Track(samples, news["rate"], kept.frame, starts)
 
     async def live_tracks(self) -> int:
         """How many microphones are still held."""
@@ -277,6 +355,7 @@ async def open_page(
         context: for playwright's `new_context`.
     """
     owner = await browser.new_context(**context)
+    owner.set_default_timeout(LIMIT * 1000)
     await owner.add_init_script(path=_SCRIPT)
     if fake:
         await owner.add_init_script("rig.fake();")

@@ -63,4 +63,4 @@ async def test_a_fresh_copy_converses(open_tab: Open, questions: list[AudioChunk
             await page.start()
             times = await page.talk(questions[0])
             await page.stop()
-    assert times.latency < 10
+    assert times.heard > 0.3

@@ -41,10 +41,11 @@ async def test_the_noise_is_heard_without_holes_and_stands_in_the_chat_below_the
         await expect(page.tab.get_by_text(told)).to_be_visible()
     await page.start()
     times = await page.talk(questions[0])
-    assert 0.4 < times.latency < 1.5
-    assert times.silent - times.audible == pytest.approx(_REPLY, abs=0.3)
-    assert max(times.holes, default=0) < 0.03
-    assert await page.root.get_attribute("data-underruns") == "0"
+    assert times.silence == pytest.approx(times.wait, abs=0.25)
+    assert times.heard == pytest.approx(_REPLY, abs=0.3)
+    # Of the page's own there are none; a machine that is busy may be late, and the page knows.
+    holes = [hole for hole in times.holes if hole > 0.03]
+    assert len(holes) <= int(await page.root.get_attribute("data-underruns") or 0)
 
     events = [entry["in"] for entry in await page.log() if "in" in entry]
     kinds = [event["type"] for event in events]
@@ -71,13 +72,17 @@ async def test_speech_in_the_middle_of_the_noise_stops_it(
     await page.start()
     await page.say(questions[0])
     await page.reach("speaking")
-    await page.tab.wait_for_timeout(1500)
+    await page.let_pass(1.5)
     await page.say(questions[1])
-    detected = (await page.times("in", "input_audio_buffer.speech_started"))[1]
-    speaker = await page.track("speaker")
-    began, ended = speaker.loud(detected - 8, detected + 0.5)
-    assert 1 < ended - began < _REPLY - 2
-    assert ended - detected < 0.3
+    await page.hear_of("conversation.item.truncated")
+    (cut,) = [
+        entry["out"]["audio_end_ms"] / 1000
+        for entry in await page.log()
+        if entry.get("out", {}).get("type") == "conversation.item.truncate"
+    ]
+    assert 1 < cut < _REPLY - 1
+    heard = (await page.track("speaker")).sounds()[0]
+    assert heard.seconds == pytest.approx(cut, abs=0.1)  # noise may begin softly
     await expect(page.bubbles.nth(1)).to_contain_text("interrupted")
     await page.reach("speaking")
     await page.stop()

@@ -2,9 +2,11 @@
 
 import asyncio
 import re
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import expect
@@ -12,24 +14,24 @@ from playwright.async_api import expect
 from browser.conftest import Open, ServePage
 from browser.rig import Page, chromium, open_page
 from duologue.audio import AudioChunk
-from duologue.model import Prompt, ReplyChunk
-from duologue.server import bind
+from duologue.server import Uvicorn, bind
 from duologue.testing import ScriptedModel, say
+from transports.chats import Gate, wait_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 Questions = list[AudioChunk]
 
-# Ten seconds, of which a test hears the first few.
+# Half a minute, of which a test hears the first few seconds.
 _LONG = [say(word) for word in ("One", " two", " three", " four", " five", " six", " seven")]
+_LONG += [say(" and more")] * 23
 
 
-async def _silence_after(page: Page, moment: float) -> float:
-    """Seconds from `moment` until the speaker was silent; the page has to be silent for 0.4 s now."""
-    await page.tab.wait_for_timeout(400)
-    speaker = await page.track("speaker")
-    loud = speaker.loud(moment, moment + 10)
-    return loud[1] - moment if loud else 0.0
+async def _next_after(page: Page, event: dict[str, Any]) -> dict[str, Any]:
+    """What the player was told, or the server, next after the last such entry of the log."""
+    log = await page.log()
+    last = max(number for number, entry in enumerate(log) if event.items() <= entry.items())
+    return next(entry for entry in log[last + 1 :] if {"player", "out"} & entry.keys())
 
 
 async def test_three_turns_end_by_themselves_are_heard_and_stand_in_the_chat(
@@ -40,10 +42,11 @@ async def test_three_turns_end_by_themselves_are_heard_and_stand_in_the_chat(
     await page.start()
     for question in questions:
         times = await page.talk(question)
-        assert 0.4 < times.latency < 1.0
-        assert times.silent - times.audible > 0.5
-        assert max(times.holes, default=0) < 0.03
-    assert await page.root.get_attribute("data-underruns") == "0"
+        assert times.silence == pytest.approx(times.wait, abs=0.25)
+        assert times.heard > 0.5
+        # Of the page's own there are none; a machine that is busy may be late, and the page knows.
+        holes = [hole for hole in times.holes if hole > 0.03]
+        assert len(holes) <= int(await page.root.get_attribute("data-underruns") or 0)
     await expect(page.players).to_have_count(6)
     stranger = await open_tab(server)
     for player in await page.players.all():
@@ -68,23 +71,27 @@ async def test_speech_during_a_reply_stops_it_and_only_what_was_heard_is_kept(
     await page.start()
     await page.say(questions[0])
     await page.reach("speaking")
-    await page.tab.wait_for_timeout(1000)
+    await page.let_pass(1)
     await page.say(questions[1])
-    detected = (await page.times("in", "input_audio_buffer.speech_started"))[1]
+    await page.hear_of("input_audio_buffer.speech_started", 2)
+    started = [
+        entry
+        for entry in await page.log()
+        if entry.get("in", {}).get("type") == "input_audio_buffer.speech_started"
+    ]
+    assert (await _next_after(page, started[1]))["player"] == "clear"
     await page.reach("speaking")
-    speaker = await page.track("speaker")
-    began, ended = speaker.loud(detected - 8, detected + 0.4)
-    assert ended - detected < 0.1
+    heard = (await page.track("speaker")).sounds()[0]
     cut = next(
         entry["out"]["audio_end_ms"] / 1000
         for entry in await page.log()
         if entry.get("out", {}).get("type") == "conversation.item.truncate"
     )
-    assert cut == pytest.approx(speaker.seconds(began, ended), abs=0.05)
+    assert cut == pytest.approx(heard.seconds, abs=0.02)
     bubble = page.bubbles.nth(1)
     await expect(bubble).to_contain_text("interrupted")
-    heard = " ".join(["One", "two", "three", "four"][: int(cut)])
-    await expect(bubble).to_contain_text(re.compile(rf"{heard}\s"))
+    words = "".join(chunk.text for chunk in _LONG[: int(cut)])
+    await expect(bubble).to_contain_text(re.compile(rf"{words}\s"))
     await page.stop()
 
 
@@ -95,29 +102,38 @@ async def test_stop_is_silent_at_once_lets_go_of_the_microphone_and_keeps_the_ch
     await page.start()
     await page.say(questions[0])
     await page.reach("speaking")
-    await page.tab.wait_for_timeout(500)
+    await page.let_pass(0.5)
     assert await page.live_tracks() == 1
     await page.tab.evaluate(
         "addEventListener('click', () => rig.log.push({ at: Date.now(), clicked: true }), true)"
     )
     await page.stop()
-    await page.reach("idle", 1)
+    await page.reach("idle")
     assert await page.live_tracks() == 0
-    clicked = next(entry["at"] for entry in await page.log() if "clicked" in entry)
-    assert await _silence_after(page, clicked) < 0.1
+    assert (await _next_after(page, {"clicked": True}))["player"] == "clear"
     await expect(page.bubbles.nth(1)).to_contain_text("interrupted")
     await expect(page.players).to_have_count(2)
-    assert (await page.log())[-1].get("closed")
+    await page.tab.wait_for_function("rig.log.some(entry => entry.closed)")
+    (heard,) = (await page.track("speaker")).sounds()
+    (cut,) = [
+        entry["out"]["audio_end_ms"] / 1000
+        for entry in await page.log()
+        if entry.get("out", {}).get("type") == "conversation.item.truncate"
+    ]
+    assert heard.seconds == pytest.approx(cut, abs=0.1)  # the tap loses 85 ms as its context closes
 
 
 async def test_stop_while_the_browser_asks_for_the_microphone_lets_go_of_it(
     serve_page: ServePage, open_tab: Open
 ) -> None:
-    page = await open_tab(serve_page(), script="rig.slow = 500;")
+    ask = "rig.hold = new Promise((resolve) => (rig.allow = resolve));"
+    page = await open_tab(serve_page(), script=ask)
     await page.start(until="connecting")
+    await page.tab.wait_for_function("rig.log.some(entry => entry.asked)")
     await page.stop()
-    await page.reach("idle", 1)
-    await page.tab.wait_for_timeout(900)
+    await page.reach("idle")
+    await page.tab.evaluate("rig.allow()")
+    await page.tab.wait_for_function("rig.live.length && rig.live[0].readyState === 'ended'")
     assert await page.live_tracks() == 0
     assert await page.times("in", "session.created") == []
 
@@ -132,20 +148,24 @@ async def test_with_the_switch_off_nothing_is_sent_until_the_reply_was_heard(
     await page.reach("speaking")
     await page.say(questions[1])
     await page.reach("listening")
-    await page.tab.wait_for_timeout(200)
+    await page.let_pass(0.2)
     log = await page.log()
     updates = [
         entry["out"] for entry in log if entry.get("out", {}).get("type") == "session.update"
     ]
     detection = updates[-1]["session"]["audio"]["input"]["turn_detection"]
     assert detection["interrupt_response"] is False
-    states = [(entry["at"], entry["state"]) for entry in log if "state" in entry]
-    thinking = next(at for at, state in states if state == "thinking")
-    listening = next(at for at, state in states if state == "listening" and at > thinking)
-    sent = await page.times("out", "input_audio_buffer.append")
-    assert [at for at in sent if thinking < at < listening] == []
-    assert [at for at in sent if at > listening]
-    assert (await page.track("speaker")).loud(listening - 2.2, listening)[1] > listening - 0.15
+    states = [entry.get("state") for entry in log]
+    thinking = states.index("thinking")
+    listening = states.index("listening", thinking)
+    sent = [entry.get("out", {}).get("type") for entry in log]
+    assert "input_audio_buffer.append" not in sent[thinking:listening]
+    assert "input_audio_buffer.append" in sent[listening:]
+    speaker = await page.track("speaker")
+    (heard,) = speaker.sounds()
+    assert heard.seconds == pytest.approx(2, abs=0.01)
+    end = (speaker.frame + heard.first + len(heard.samples)) / speaker.rate
+    assert log[listening]["clock"] > end
     await page.say(questions[2])
     await page.reach("speaking")
 
@@ -161,20 +181,10 @@ async def test_the_words_of_both_sides_are_shown_as_they_are(
     assert await page.bubbles.nth(1).locator("b, em, a, code, .katex").count() == 0
 
 
-class _Unhurried(ScriptedModel):
-    """Makes a second of a reply in a second."""
-
-    async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyChunk, None]:
-        async for chunk in super().reply(prompt):
-            yield chunk
-            assert chunk.audio
-            await asyncio.sleep(chunk.audio.duration)
-
-
 async def test_the_words_of_a_reply_are_shown_while_the_rest_is_still_being_made(
     serve_page: ServePage, open_tab: Open, questions: Questions
 ) -> None:
-    page = await open_tab(serve_page(_Unhurried(_LONG)))
+    page = await open_tab(serve_page(ScriptedModel(_LONG, gate=Gate(3))))
     await page.start()
     await page.say(questions[0])
     await expect(page.bubbles.nth(1)).to_contain_text("One two three")
@@ -182,15 +192,36 @@ async def test_the_words_of_a_reply_are_shown_while_the_rest_is_still_being_made
     await page.stop()
 
 
+async def _scroll(page: Page, by: int) -> None:
+    """Turn the wheel; returns when the scrolling has ended."""
+    await page.tab.evaluate(
+        "addEventListener('scrollend', () => (rig.scrolled = true), { capture: true, once: true })"
+    )
+    await page.tab.mouse.wheel(0, by)
+    await page.tab.wait_for_function("rig.scrolled")
+    await page.tab.evaluate("rig.scrolled = false")
+
+
 async def test_the_chat_follows_the_words_but_not_while_somebody_reads_further_up(
     serve_page: ServePage, open_tab: Open, questions: Questions
 ) -> None:
-    model = _Unhurried([say("words " * 200, 0.5), *[say("and more ", 0.1)] * 300])
-    page = await open_tab(serve_page(model))
+    gate, lines = Gate(1), 0
+    words = [say(f"line {number} " + "and more " * 30, 0.1) for number in range(100)]
+    page = await open_tab(serve_page(ScriptedModel([say("words " * 200, 0.5), *words], gate=gate)))
     await page.start()
     await page.say(questions[0])
     reply = page.bubbles.nth(1)
-    await expect(reply).to_contain_text("more")
+    await expect(reply).to_contain_text("words")
+
+    async def come() -> None:
+        """Let three lines more be written, and the page draw what it may do about them."""
+        nonlocal lines
+        for _ in range(3):
+            gate.open()
+            await expect(reply).to_contain_text(f"line {lines} ")
+            lines += 1
+        for _ in range(40):
+            await page.tab.evaluate("new Promise(requestAnimationFrame)")
 
     async def top_and_height() -> tuple[float, float]:
         box = await reply.bounding_box()
@@ -202,30 +233,29 @@ async def test_the_chat_follows_the_words_but_not_while_somebody_reads_further_u
     # Not `hover`: it would scroll to a reply that has outgrown the chat meanwhile.
     await page.tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
+    await come()
     top, height = await top_and_height()
-    await page.tab.wait_for_timeout(1500)
+    await come()
     followed, higher = await top_and_height()
     assert followed - top == pytest.approx(height - higher, abs=2)
     assert higher > height
     end = followed + higher
 
-    await page.tab.mouse.wheel(0, -200)
-    await page.tab.wait_for_timeout(400)
+    await _scroll(page, -200)
     top, height = await top_and_height()
     assert top > followed
-    await page.tab.wait_for_timeout(1500)
+    await come()
     stayed, higher = await top_and_height()
     assert stayed == pytest.approx(top, abs=2)
     assert higher > height
 
-    await page.tab.mouse.wheel(0, 2000)
-    await page.tab.wait_for_timeout(1500)
+    await _scroll(page, 2000)
     assert sum(await top_and_height()) == pytest.approx(end, abs=2)
-    await page.tab.wait_for_timeout(1500)
+    await come()
     assert sum(await top_and_height()) == pytest.approx(end, abs=2)
     # As if a line had come while its reader scrolled back.
-    await page.tab.mouse.wheel(0, -40)
-    await page.tab.wait_for_timeout(1500)
+    await _scroll(page, -40)
+    await come()
     assert sum(await top_and_height()) == pytest.approx(end, abs=2)
     await page.stop()
 
@@ -262,11 +292,20 @@ async def test_a_reloaded_tab_shows_and_goes_on_with_its_conversation(
     await expect(page.players).to_have_count(0)
 
 
+def _listens(server: Uvicorn) -> bool:
+    address = urlsplit(server.url)
+    try:
+        socket.create_connection((address.hostname, address.port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
 async def test_a_server_that_is_gone_is_told(serve_page: ServePage, open_tab: Open) -> None:
     server = serve_page()
     page = await open_tab(server)
     server.should_exit = True
-    await asyncio.sleep(1)
+    await asyncio.to_thread(wait_for, lambda: not _listens(server))
     await page.start(until="idle")
     await expect(page.failure).to_contain_text("server does not answer")
 
@@ -315,7 +354,7 @@ async def test_the_microphone_is_released_when_nobody_speaks(
 ) -> None:
     page = await open_tab(serve_page(idle_timeout=1))
     await page.start()
-    await page.reach("idle", 5)
+    await page.reach("idle")
     await expect(page.failure).to_contain_text("Nothing was said for 1 second,")
     assert await page.live_tracks() == 0
 
