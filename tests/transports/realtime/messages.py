@@ -34,7 +34,7 @@ BAD = [
     (message("make.coffee"), "'make.coffee' is not known here; known are session.update"),
     (message("input_audio_buffer.append"), "audio: Field required"),
     (message("input_audio_buffer.append", audio=7), "audio: Input should be a valid string"),
-    (message("input_audio_buffer.append", audio="!!!"), "must be base64"),
+    (message("input_audio_buffer.append", audio="!!!"), "is not valid base64"),
     (message("input_audio_buffer.append", audio=""), "audio is empty"),
     (message("input_audio_buffer.append", audio="QUJD"), "3 bytes"),
     (update(threshold="high"), "audio.input.turn_detection.threshold"),

@@ -10,7 +10,6 @@ Whatever a stranger sends holds the interpreter for a few milliseconds at most: 
 it is read second by second, and pydantic sees no more than the fields that mean something here.
 """
 
-import base64
 import json
 import secrets
 from collections.abc import Iterator, Mapping
@@ -23,7 +22,7 @@ from openai.types.realtime.realtime_session_create_request import RealtimeSessio
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from duologue import events
-from duologue.audio import from_pcm16
+from duologue.audio import from_pcm16, unbase64
 from duologue.errors import DuologueError, InvalidAudio, InvalidEvent, MessageTooBig, quoted
 from duologue.events import ClientErred, ClientEvent, PatienceSetting, Settings
 
@@ -152,20 +151,6 @@ def decode_event(message: str, settings: Settings) -> ClientEvent:
         return _decode(fields, settings)
     except DuologueError as error:
         return ClientErred(error, name)
-
-
-def unbase64(text: str) -> bytes:
-    """Bytes written as base64: also the kind for URLs, with line breaks, or as a `data:` URL.
-
-    Raises:
-        InvalidAudio: it is no base64.
-    """
-    text = "".join(text[_head(text) :].split()).replace("-", "+").replace("_", "/")
-    try:
-        # The kind for URLs is mostly written without its padding.
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except ValueError as error:  # binascii.Error among them; not for what is no ASCII
-        raise InvalidAudio(f"audio must be base64: {error}") from error
 
 
 def _head(text: str) -> int:
