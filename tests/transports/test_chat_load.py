@@ -6,7 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import httpx
 import numpy as np
@@ -201,6 +201,19 @@ def test_one_address_cannot_send_all_the_questions_that_may_arrive(
         assert error(response)["code"] == "too_many_replies"
     wait_for(lambda: arriving(server) == 0)
     assert ask(server).status_code == 200
+
+
+def test_a_question_that_drips_is_let_go(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("duologue.transports.question._BEGIN", 0.5)
+    server = serve()
+    with begun(server) as line:
+        line.settimeout(0.1)
+        answer = b""
+        while not answer:  # a byte each tenth of a second never stands still
+            line.sendall(b" ")
+            with suppress(TimeoutError):
+                answer = line.recv(100)
+    assert answer.startswith(b"HTTP/1.1 408 ")
 
 
 def test_what_arrives_takes_only_so_much_memory(serve: Serve) -> None:
