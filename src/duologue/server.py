@@ -184,7 +184,7 @@ class Server:
 
     @contextmanager
     def chat(self) -> Iterator[SpeechModel]:
-        """Take in one request that is answered on its own, from when its body is here to the end.
+        """Take in one request that is answered on its own, from when its question is known.
 
         Raises:
             TooManyReplies: no place is free.

@@ -141,17 +141,17 @@ class _Chat:
         address = request.client.host if request.client else ""
         with self._questions.arriving(address) as body:
             await self._questions.receive(body, request)
-            # A place is for who has asked: slow clients hold none.
-            with self._admit() as model:
-                await _while_connected(request.receive, self._answer(model, body, reply))
+            await _while_connected(request.receive, self._answer(body, reply))
 
-    async def _answer(self, model: SpeechModel, body: Body, reply: "_Reply") -> None:
+    async def _answer(self, body: Body, reply: "_Reply") -> None:
         start = time.monotonic()
         question = await self._questions.read(body)
-        async with aclosing(_sound(model, question)) as sound:
-            async for chunk in sound:
-                await reply.write(chunk)
-                await asyncio.sleep(0)  # a model that never waits must not hold the others up
+        # A place is for a question that is known: slow clients and slow files hold none.
+        with self._admit() as model:
+            async with aclosing(_sound(model, question)) as sound:
+                async for chunk in sound:
+                    await reply.write(chunk)
+                    await asyncio.sleep(0)  # a model that never waits must not hold the others up
         await reply.end()
         logger.info(
             "a chat: %.2f s heard, first sound after %.0f ms, %.2f s said",

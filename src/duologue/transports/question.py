@@ -25,7 +25,7 @@ _BEGIN = 10.0  # seconds that a body may stand still
 
 _PACE = 64 * 1024  # bytes a second that a body must come with on the whole: half a Mbit/s
 
-_BODIES, _BODIES_EACH = 128, 32  # that arrive at once: of everybody, of one address
+_BODIES, _BODIES_EACH = 128, 32  # that arrive or are read at once: of everybody, of one address
 
 _LARGEST, _LARGEST_EACH = 8, 3  # bodies of the largest size that may lie here, likewise
 
