@@ -13,6 +13,7 @@ from duologue.conversation import TRANSITIONS, Action, Conversation, Event, Stat
 from duologue.events import (
     ClearRequested,
     CommitRequested,
+    LimitNear,
     ReplyAudible,
     ReplyCancelled,
     ReplyDue,
@@ -55,7 +56,7 @@ def reach(state: State) -> Conversation:
 def make(kind: type[Event], number: int) -> Event:
     """An event of this kind; one about a reply is about reply `number`."""
     made: tuple[Event, ...] = (
-        *(STARTED, PAUSED, RESUMED, DUE, ENDED, SUSPECTED, DENIED),
+        *(STARTED, PAUSED, RESUMED, DUE, ENDED, SUSPECTED, DENIED, LimitNear(1.0, 5.0)),
         *(ReplyAudible(number), ReplyGenerated(number), ReplyHeard(number)),
         *(ReplyRequested(), ReplyCancelled(), ClearRequested(), CommitRequested()),
     )
@@ -109,6 +110,12 @@ EXPECTED = {
     (D, ReplyRequested): (D, [Action.REFUSE]),
     (D, ReplyCancelled): (L, [STOP]),
     (D, ReplyHeard): (L, [Action.RESTORE]),
+    (L, LimitNear): (L, [Action.WARN]),
+    (H, LimitNear): (H, [Action.WARN]),
+    (P, LimitNear): (P, [Action.WARN]),
+    (T, LimitNear): (T, [Action.WARN]),
+    (S, LimitNear): (S, [Action.WARN]),
+    (D, LimitNear): (D, [Action.WARN]),
 }
 """All that changes or does something. Every other possible pair leaves the state, and does nothing."""
 

@@ -18,6 +18,7 @@ from duologue.events import (
     ClearRequested,
     CommitRequested,
     ErrorOccurred,
+    LimitApproached,
     ReplyCancelled,
     ReplyDelta,
     ReplyDone,
@@ -310,12 +311,47 @@ async def test_a_clock_that_jumps_harms_no_turn() -> None:
         assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"] * 2
 
 
-async def test_music_is_one_turn_of_the_time_limit_and_then_waits_for_a_pause() -> None:
+async def test_who_talks_on_over_the_time_limit_is_not_talked_over_and_loses_no_word() -> None:
+    gate = asyncio.Semaphore(0)
+    model = ScriptedModel([say("One. ", 4.0), say("Two.", 4.0)], gate=gate)
+    async with call(model, Settings(time_limit=5)) as c:
+        await c.live(tone(7))  # the model thinks for 2 s
+        assert c.kinds()[1:] == [TurnStarted, SpeechStopped, TurnCommitted, ReplyStarted]
+        gate.release()
+        await c.live(tone(1))
+        assert c.kinds()[5:] == [ReplyDelta, ReplyDucked, ReplyDone, TurnStarted]
+        assert c.line.told(ReplyDone)[0].reason == "turn_detected"
+        assert c.line.told(TurnStarted)[1].at == c.line.told(SpeechStopped)[0].at
+        gate.release()
+        await c.live(silence(1.5, INPUT_RATE))
+        first, second = c.record.saved
+        assert first.receipt.heard == pytest.approx(0.25, abs=0.1)
+        assert second.utterance.duration == pytest.approx(3 + 0.4, abs=0.1)
+        assert second.reply
+
+
+async def test_who_stops_at_the_time_limit_is_answered() -> None:
     async with call(ScriptedModel([say("Hi.", 2.0)]), Settings(time_limit=5)) as c:
-        for _ in range(20):
-            await c.live(tone(1))
-        assert len(c.record.saved) == 1
+        await c.live(tone(5.05), silence(3, INPUT_RATE))
+        assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"]
         assert c.record.saved[0].receipt.heard == 2.0
+
+
+async def test_a_client_that_asks_for_its_replies_gets_one_turn_after_the_other() -> None:
+    settings = Settings(time_limit=5, create_response=False)
+    async with call(ScriptedModel([say("Hi.")]), settings) as c:
+        await c.live(tone(12), silence(1.2, INPUT_RATE))
+        lengths = [turn.utterance.duration for turn in c.record.saved]
+        assert lengths == pytest.approx([5, 5, 3], abs=0.1)
+        assert c.line.told(ErrorOccurred) == []
+
+
+async def test_who_talks_for_long_is_told_five_seconds_before_the_limit() -> None:
+    async with call(ScriptedModel([say("Hi.")]), Settings(time_limit=12)) as c:
+        await c.live(tone(8))
+        (near,) = c.line.told(LimitApproached)
+        assert near.turn_id == c.line.told(TurnStarted)[0].turn_id
+        assert near.left == pytest.approx(5, abs=0.04)
 
 
 async def test_a_model_of_five_seconds_may_be_gone_on_with_until_it_sounds() -> None:

@@ -14,6 +14,7 @@ from duologue.events import (
     CommitRequested,
     ErrorOccurred,
     IdleTimedOut,
+    LimitApproached,
     Pinged,
     PlaybackTruncated,
     Ponged,
@@ -224,6 +225,26 @@ async def test_push_to_talk_takes_a_commit_and_a_request() -> None:
         c.line.push(ReplyRequested())
         await settle()
         assert c.kinds()[2:] == [ReplyStarted, ReplyDelta, ReplyDone]
+
+
+async def test_of_too_long_a_push_to_talk_the_beginning_is_answered_and_the_rest_refused() -> None:
+    settings = Settings(turn_detection=False, time_limit=12)
+    async with call(ScriptedModel([say("Hi.")]), settings) as c:
+        await c.hear(tone(10))
+        await c.hear(*[tone(1)] * 20)
+        (near,) = c.line.told(LimitApproached)
+        assert near.turn_id is None
+        (refused,) = c.line.told(ErrorOccurred)
+        assert "an utterance may last 12 s; what came later is not kept" in str(refused.error)
+        c.line.push(CommitRequested(), ReplyRequested())
+        await settle()
+        assert c.model.prompts[0].utterance.duration == pytest.approx(12, abs=0.04)
+        assert c.kinds()[-3:] == [ReplyStarted, ReplyDelta, ReplyDone]
+        await c.hear(tone(5))
+        c.line.push(CommitRequested())
+        await settle()
+        assert c.record.saved[1].utterance.duration == pytest.approx(5)
+        assert len(c.line.told(ErrorOccurred)) == 1
 
 
 async def test_a_reply_to_nothing_is_refused() -> None:

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
 from duologue.errors import InvalidAudio, InvalidEvent
 from duologue.events import (
     DetectorEvent,
+    LimitNear,
     ReplyDue,
     Settings,
     SpeechDenied,
@@ -152,12 +153,41 @@ def test_what_was_cleared_cannot_be_committed() -> None:
         detector.commit()
 
 
-def test_more_than_the_time_limit_without_a_commit_is_an_error() -> None:
+def test_of_more_than_the_time_limit_without_a_commit_the_beginning_is_kept() -> None:
     detector = TurnDetector(LoudnessVad(), Settings(turn_detection=False, time_limit=2))
+    sound = AudioChunk(np.linspace(0, 1, 3 * INPUT_RATE, dtype=np.float32), INPUT_RATE)
     with pytest.raises(InvalidAudio, match="may last 2 s"):
+        list(detector.push(sound))
+    assert list(detector.push(tone(100))) == []  # said once
+    assert detector.position == pytest.approx(103, abs=WINDOW_SECONDS)
+    kept = detector.commit().utterance
+    assert kept.duration == pytest.approx(2, abs=WINDOW_SECONDS)
+    assert np.array_equal(kept.samples, sound.samples[: len(kept.samples)])
+    with pytest.raises(InvalidAudio):  # and again of the next
         list(detector.push(tone(3)))
+    detector.clear()
+    assert list(detector.push(tone(1))) == []
+    assert detector.commit().utterance.duration == pytest.approx(1)
 
 
+@pytest.mark.parametrize("turn_detection", [True, False])
+def test_the_time_limit_is_told_of_five_seconds_before(turn_detection: bool) -> None:
+    detector = listener(Settings(turn_detection=turn_detection))
+    for _ in range(2):
+        events = follow(detector, tone(15), quiet(0.2), tone(14.7))
+        (warning,) = [event for event in events if isinstance(event, LimitNear)]
+        assert warning.left == pytest.approx(5, abs=WINDOW_SECONDS)
+        detector.commit()
+        follow(detector, quiet(2))
+        detector.clear()
+
+
+def test_of_a_limit_that_is_short_nothing_is_told() -> None:
+    events = follow(listener(Settings(time_limit=10)), tone(9.5), quiet(2))
+    assert LimitNear not in kinds(events)
+
+
+@settings(deadline=None)
 @given(st.integers(1, 5000), st.lists(st.sampled_from([0.1, 0.3, 0.7]), max_size=12))
 def test_the_size_of_the_chunks_changes_nothing(step: int, lengths: list[float]) -> None:
     sounds = [tone(s) if i % 2 else quiet(s) for i, s in enumerate(lengths)] or [quiet(0.1)]
@@ -346,12 +376,82 @@ def test_speech_as_the_reply_ends_begins_a_turn_like_any_other() -> None:
     assert kinds(follow(detector, tone(0.064))) == [SpeechStarted]
 
 
-def test_who_talks_on_after_the_time_limit_hears_the_answer() -> None:
+def test_who_talks_on_after_the_time_limit_stops_the_reply_and_loses_no_word() -> None:
     detector = listener(Settings(time_limit=5))
-    assert kinds(follow(detector, tone(5.1))) == [SpeechStarted, TurnEnded]
+    started, ended = follow(detector, tone(5.1))
+    assert kinds([started, ended]) == [SpeechStarted, TurnEnded]
+    assert follow(detector, tone(3)) == []  # while the model thinks
     detector.playing = True
-    assert follow(detector, tone(5)) == []
-    assert kinds(follow(detector, quiet(0.6), tone(0.3))) == [SpeechSuspected, SpeechStarted]
+    suspected, again = follow(detector, tone(0.3))
+    assert kinds([suspected, again]) == [SpeechSuspected, SpeechStarted]
+    assert at(again) == at(ended)
+    detector.playing = False
+    follow(detector, tone(0.5))
+    assert detector.commit().utterance.duration == pytest.approx(0.1 + 3 + 0.3 + 0.5, abs=0.1)
+
+
+def test_who_talks_on_after_the_time_limit_is_heard_at_once_where_no_reply_comes() -> None:
+    detector = listener(Settings(time_limit=5))
+    ended = follow(detector, tone(5.1))[-1]
+    detector.close()
+    (again,) = follow(detector, tone(0.3))
+    assert isinstance(again, SpeechStarted)
+    assert again.at == at(ended)
+
+
+def test_who_ends_shortly_after_the_time_limit_hears_the_answer() -> None:
+    detector = listener(Settings(time_limit=5))
+    assert kinds(follow(detector, tone(5.5), quiet(1))) == [SpeechStarted, TurnEnded]
+    detector.playing = True
+    assert kinds(follow(detector, quiet(1), tone(0.3))) == [SpeechSuspected, SpeechStarted]
+    detector.playing = False
+    assert detector.commit().utterance.duration < 1
+
+
+# Sound that does not come.
+
+
+def miss(detector: TurnDetector, seconds: float) -> list[DetectorEvent]:
+    return list(detector.miss(seconds))
+
+
+def test_without_sound_a_turn_ends_as_in_silence_and_the_position_stands_still() -> None:
+    detector = listener()
+    follow(detector, quiet(1), tone(1.01))
+    events = miss(detector, 0.5) + miss(detector, 0.6)
+    assert kinds(events) == [SpeechPaused, ReplyDue, TurnEnded]
+    assert at(events[-1]) == detector.position == pytest.approx(2.01, abs=1e-3)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([0.01, 0.3, 0.7]), st.booleans()), max_size=12))
+def test_positions_count_only_sound_that_came(pieces: list[tuple[float, bool]]) -> None:
+    detector, came = listener(FIXED), 0
+    before = 0.0
+    for seconds, comes in pieces:
+        chunk = tone(seconds)
+        events = list(detector.push(chunk)) if comes else miss(detector, seconds)
+        came += len(chunk.samples) * comes
+        times = [event.at for event in events if isinstance(event, SpeechStarted | TurnEnded)]
+        assert all(0 <= time <= came / INPUT_RATE for time in times)
+        assert came / INPUT_RATE - WINDOW_SECONDS < detector.position <= came / INPUT_RATE
+        assert detector.position >= before
+        before = detector.position
+
+
+def test_speech_after_a_gap_begins_where_it_was_sent() -> None:
+    detector = listener()
+    follow(detector, quiet(1))
+    miss(detector, 3)
+    (started,) = follow(detector, tone(0.5))
+    assert at(started) == pytest.approx(1, abs=WINDOW_SECONDS)
+
+
+def test_what_may_be_an_interruption_is_none_when_no_more_sound_comes() -> None:
+    detector = listener()
+    detector.playing = True
+    assert kinds(follow(detector, quiet(1), tone(0.15))) == [SpeechSuspected]
+    assert kinds(miss(detector, 1)) == [SpeechDenied]
 
 
 def test_a_turn_that_is_over_is_not_gone_on_with() -> None:
@@ -373,6 +473,7 @@ def test_what_the_decision_went_by_is_told() -> None:
     assert event.pause.background == -100
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.02, 1.5), max_size=14))
 def test_starts_and_ends_alternate_and_time_never_runs_back(lengths: list[float]) -> None:
     sounds = [tone(s) if i % 2 else quiet(s) for i, s in enumerate(lengths)] or [quiet(0.1)]

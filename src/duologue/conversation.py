@@ -10,6 +10,7 @@ from duologue.events import (
     ClearRequested,
     CommitRequested,
     DetectorEvent,
+    LimitNear,
     ReplyAudible,
     ReplyCancelled,
     ReplyDue,
@@ -65,6 +66,8 @@ class Action(Enum):
     DUCK = auto()
     RESTORE = auto()
     REFUSE = auto()
+    WARN = auto()
+    """Tell of the limit in time."""
 
 
 Event = (
@@ -138,6 +141,8 @@ TRANSITIONS: dict[tuple[State, type[Event]], tuple[State, tuple[Action, ...]]] =
     (_D, ReplyGenerated): (_D, ()),
     (_S, ReplyHeard): (_L, ()),
     (_D, ReplyHeard): (_L, (Action.RESTORE,)),
+    # Who speaks for long is told so. Without turn detection, whatever goes on.
+    **{(state, LimitNear): (state, (Action.WARN,)) for state in State},
 }
 """(state, event) -> (next state, actions). A pair that is not here cannot happen."""
 

@@ -209,6 +209,14 @@ class TurnEnded:
     pause: Pause | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LimitNear:
+    """The user speaks, and the time limit will end the utterance in `left` seconds of speech."""
+
+    at: float
+    left: float
+
+
 DetectorEvent = (
     SpeechSuspected
     | SpeechDenied
@@ -217,6 +225,7 @@ DetectorEvent = (
     | SpeechResumed
     | ReplyDue
     | TurnEnded
+    | LimitNear
 )
 
 
@@ -309,6 +318,14 @@ class TurnCommitted:
     turn_id: str
     previous_id: str | None
     answered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LimitApproached:
+    """The time limit ends the utterance in `left` seconds; `turn_id`: its turn, if it has one yet."""
+
+    turn_id: str | None
+    left: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,6 +428,7 @@ ServerEvent = (
     | TurnWithdrawn
     | SpeechStopped
     | TurnCommitted
+    | LimitApproached
     | AudioCleared
     | UserTranscribed
     | ReplyStarted

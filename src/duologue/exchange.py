@@ -16,6 +16,8 @@ from duologue.events import (
     CommitRequested,
     DetectorEvent,
     ErrorOccurred,
+    LimitApproached,
+    LimitNear,
     ReplyAudible,
     ReplyCancelled,
     ReplyDelta,
@@ -203,6 +205,9 @@ class Exchange:
                 self._commit_turn()
             case Action.ASK if isinstance(event, SpeechPaused):
                 self._ask(event)
+            case Action.WARN if isinstance(event, LimitNear):
+                turn = self._ledger.newest if self.state is State.HEARING else None
+                self._outbox.tell(LimitApproached(turn.id if turn else None, event.left))
             case Action.REFUSE:
                 raise InvalidEvent("a reply can be asked for when no turn or reply is under way")
             case _:
@@ -226,7 +231,8 @@ class Exchange:
                 self._tell_of_reply(ReplyRestored)
 
     def _ask(self, event: SpeechPaused) -> None:
-        self._ledger.last_word = self._clock.now() - (self._detector.position - event.last_word)
+        position, behind = self._detector.position, self._detector.behind
+        self._ledger.last_word = self._clock.now() - (position - event.last_word) - behind
         if self._endpoint and self._detector.settings.patience != "fixed":
             self.tasks.create_task(self._judge(self._endpoint, event))
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +26,7 @@ from duologue.events import (
     ClientEvent,
     CommitRequested,
     CutMarked,
+    DetectorEvent,
     ErrorOccurred,
     IdleTimedOut,
     Pinged,
@@ -49,6 +50,8 @@ from duologue.turn import TurnDetector, Vad
 
 logger = logging.getLogger(__name__)
 
+_GAP = 1.0  # seconds without a sound after which silence takes its place: no network is as late as that
+_STALL = 0.5  # seconds by which a clock is late when the whole server stood still
 _SLICE = 0.1  # seconds of audio worked through between two looks at the event loop: 0.4 ms of VAD
 
 
@@ -123,11 +126,14 @@ class Session:
         self._exchange = Exchange(
             self.id, self._outbox, self._detector, model, self._ledger, self._clock, endpoint
         )
-        self._quiet_since = 0.0  # where in the incoming audio the user last had reason to speak
+        self._quiet = 0.0  # seconds for which nobody has had the floor
+        self._quiet_since = 0.0  # where in the incoming audio they began
         self._draining = False
         self._newest = self._clock.now()  # when the client's newest message came
         self._ahead = 0.0  # seconds of sound that came faster than at `limits.pace`
         self._heard = self._clock.now()  # when the newest sound came
+        self._hearing = False  # it is being worked through
+        self._stirred = asyncio.Event()  # the client wanted something
         self._errors: deque[float] = deque(maxlen=limits.errors)  # when the client sent the newest
         self._listener: asyncio.Task[None]
 
@@ -147,6 +153,7 @@ class Session:
                     tasks.create_task(self._outbox.empty(self._send)),
                     tasks.create_task(self._expire()),
                     tasks.create_task(self._give_up_if_too_slow()),
+                    tasks.create_task(self._go_on_in_silence()),
                 ]
                 self._listener = tasks.create_task(self._listen())
                 await asyncio.wait([self._listener])
@@ -160,6 +167,7 @@ class Session:
             async for event in self._transport:
                 self._newest = self._clock.now()
                 await self._take(event)
+                self._stirred.set()
                 if self._errs_on_and_on():
                     await self.hang_up(
                         TooManyErrors(f"{self._limits.errors} messages in a second were no events")
@@ -245,17 +253,51 @@ class Session:
                 self._exchange.cancel_reply()
 
     async def _hear(self, chunk: AudioChunk, *, echo: bool) -> None:
-        start = 0.0
+        start, self._hearing = 0.0, True
         while start < chunk.duration and not self._draining:
-            for event in self._detector.push(chunk.between(start, start + _SLICE), echo=echo):
-                if not self._is_deaf():
-                    self._exchange.detect(event)
-            if self._is_deaf():
-                self._detector.clear()
-            self._exchange.settle()
+            self._follow(self._detector.push(chunk.between(start, start + _SLICE), echo=echo))
             start += _SLICE
             await self._keep_pace(min(_SLICE, chunk.duration - start + _SLICE))
-        self._watch_idle()
+        self._hearing = False
+        self._watch_idle(chunk.duration)
+
+    def _follow(self, events: Iterator[DetectorEvent]) -> None:
+        """Let happen what the detector hears."""
+        try:
+            for event in events:
+                if not self._is_deaf():
+                    self._exchange.detect(event)
+        except InvalidAudio as error:
+            self._refuse(error)
+        if self._is_deaf():
+            self._detector.clear()
+        self._exchange.settle()
+
+    async def _go_on_in_silence(self) -> None:
+        """When no sound comes any more (muted, a file that has ended), go on as if silence had come.
+
+        Without turn detection, no sound is no silence: the client commits.
+        """
+        silent_to = self._heard
+        while True:
+            listening = self._exchange.state is State.LISTENING
+            if listening and self._detector.settings.idle_timeout is None:
+                await self._stirred.wait()
+            self._stirred.clear()
+            step = _GAP if listening else _SLICE
+            woken = max(self._heard + _GAP, self._clock.now() + step)
+            await self._clock.sleep(woken - self._clock.now())
+            now = self._clock.now()
+            if self._hearing or now - woken > _STALL:
+                self._heard = now  # what was sent meanwhile is to be heard first
+            if now - self._heard < _GAP or self._draining:
+                continue
+            missed, silent_to = now - max(self._heard, silent_to), now
+            if not self._detector.settings.turn_detection:
+                continue
+            if self._exchange.state is not State.LISTENING:
+                self._follow(self._detector.miss(missed))
+            self._watch_idle(missed)
 
     async def _keep_pace(self, seconds: float) -> None:
         """Let others go on, and longer when this client sends sound faster than anybody can speak."""
@@ -268,13 +310,16 @@ class Session:
         """Whether what comes in is not listened to: a reply is under way and may not be interrupted."""
         return self._exchange.answering and not self._detector.settings.interrupt_response
 
-    def _watch_idle(self) -> None:
-        now, limit = self._detector.position, self._detector.settings.idle_timeout
-        if self._exchange.state is not State.LISTENING:
-            self._quiet_since = now
-        elif limit is not None and now - self._quiet_since >= limit:
+    def _watch_idle(self, seconds: float) -> None:
+        """So many seconds have passed, with sound or without."""
+        now, settings = self._detector.position, self._detector.settings
+        if self._exchange.state is not State.LISTENING or not settings.turn_detection:
+            self._quiet, self._quiet_since = 0.0, now
+            return
+        self._quiet += seconds
+        if settings.idle_timeout is not None and self._quiet >= settings.idle_timeout:
             self._tell(IdleTimedOut(self._quiet_since, now))
-            self._quiet_since = now
+            self._quiet, self._quiet_since = 0.0, now
 
     def _apply(self, settings: Settings) -> None:
         ducked = self._exchange.state is State.DUCKED

@@ -12,6 +12,7 @@ from duologue.audio import INPUT_RATE, AudioChunk, Samples
 from duologue.errors import InvalidAudio, InvalidEvent
 from duologue.events import (
     DetectorEvent,
+    LimitNear,
     ReplyDue,
     Settings,
     SpeechDenied,
@@ -40,6 +41,7 @@ _NOTHING = 8  # silence after which what may have been one was none
 _DOUBT = 1.0  # seconds after which it was none in any case
 _REOPEN = 1.0  # seconds of a reply during which going on means: I had not finished
 _LINGER = 10.0  # seconds that an ended turn stays open when no reply comes
+_WARNING = 5.0  # seconds before the time limit at which it is told of
 _CONTEXT = 8.0  # seconds that Smart Turn hears
 
 
@@ -63,8 +65,9 @@ class TurnDetector:
 
     An utterance begins when 3 of 4 windows are speech, pauses after 3 windows of silence, goes on with
     2 of 3 windows of speech, and ends when the pause has lasted as long as `patience` says. Silence
-    in front of the first word never counts. What goes on for `settings.time_limit` is ended there; the
-    next utterance then waits for a pause, so that the answer can be heard.
+    in front of the first word never counts. What goes on for `settings.time_limit` is ended there;
+    `LimitNear` comes 5 s before. Speech that goes on begins nothing until the reply is played; then it
+    is an interruption like any other, and all of it since the limit begins the next utterance.
 
     An utterance that has ended can still be gone on with until the reply has been played for a second,
     unless `settings` are for fixed silences or forbid to interrupt.
@@ -72,14 +75,19 @@ class TurnDetector:
     Attributes:
         settings: may be replaced at any time.
         patience: how long a pause may be.
+        behind: seconds by which what is worked through is behind the clock, in `miss`.
     """
 
     def __init__(self, vad: Vad, settings: Settings, patience: Patience | None = None) -> None:
         self.settings = settings
         self.patience = patience or Patience()
+        self.behind = 0.0
         self._vad = vad
         self._rest = np.zeros(0, np.float32)
         self._windows_in = 0
+        self._filled = 0  # samples of silence among them that stand for sound that did not come
+        self._gap = 0.0  # position at which the newest of them stand
+        self._began = 0.0
         self._before: deque[Samples] = deque()  # the newest windows
         self._recent: deque[bool] = deque(maxlen=_OF)  # whether they were speech
         self._phase = _Phase.IDLE
@@ -91,12 +99,15 @@ class TurnDetector:
         self._due = False  # its reply was called for
         self._played: int | None = None  # windows of the reply that is played; None: none is
         self._doubt: _Doubt | None = None
-        self._overlong = False  # an utterance was cut by the limit, and the speech goes on
+        self._cut = False  # the limit has cut an utterance, and the speech goes on
+        self._hold = False  # it begins nothing yet
+        self._warned = False  # of the limit
+        self._full = False  # without turn detection: the limit is reached
 
     @property
     def position(self) -> float:
-        """Seconds of audio taken in so far."""
-        return self._windows_in * _SECONDS
+        """Seconds of audio taken in so far. Silence that stood for sound that did not come is none."""
+        return self._position(self._windows_in)
 
     @property
     def playing(self) -> bool:
@@ -117,7 +128,7 @@ class TurnDetector:
     @property
     def began(self) -> float:
         """Where the utterance that is open began, in seconds of audio, prefix padding included."""
-        return (self._windows_in - len(self._utterance)) * _SECONDS
+        return self._began
 
     def push(self, chunk: AudioChunk, *, echo: bool = False) -> Iterator[DetectorEvent]:
         """Listen on. The events come as the audio is worked through, so exhaust the iterator.
@@ -127,13 +138,35 @@ class TurnDetector:
             echo: it holds no more than what the client plays.
 
         Raises:
-            InvalidAudio: without turn detection, more than the time limit came without a commit.
+            InvalidAudio: without turn detection, the time limit is reached. What came until then is kept
+                for a commit; of all that comes before it, nothing is, and this is said once.
         """
+        was_full = self._full
         samples = np.concatenate((self._rest, chunk.samples))
         whole = len(samples) - len(samples) % WINDOW
         self._rest = samples[whole:]
         for start in range(0, whole, WINDOW):
             yield from self._push_window(samples[start : start + WINDOW], echo)
+        if self._full and not was_full:
+            raise InvalidAudio(
+                f"an utterance may last {self.settings.time_limit:g} s; what came later is not kept: "
+                "commit what there is, or clear it"
+            )
+
+    def miss(self, seconds: float) -> Iterator[DetectorEvent]:
+        """No sound came for so long: go on as if silence had. Exhaust the iterator.
+
+        `behind` says how much of that silence is still to come.
+        """
+        windows = max(1, round(seconds / _SECONDS))
+        for left in reversed(range(windows)):
+            window = np.zeros(WINDOW, np.float32)
+            window[: len(self._rest)] = self._rest
+            self._filled += WINDOW - len(self._rest)
+            self._rest = np.zeros(0, np.float32)
+            self.behind = left * _SECONDS
+            yield from self._push_window(window, echo=False)
+            self._gap = self.position
 
     def answer(self, pause: int, probability: float) -> None:
         """Smart Turn has answered: the turn is over with this probability, if it is still that pause."""
@@ -149,7 +182,8 @@ class TurnDetector:
         manual = not self.settings.turn_detection
         if not self._utterance and not (manual and len(self._rest)):
             raise InvalidEvent("there is no audio to commit; append some first")
-        self._utterance.append(self._rest)
+        if not self._full:
+            self._utterance.append(self._rest)
         self._rest = np.zeros(0, np.float32)
         ended = TurnEnded(self._so_far(), self.position)
         self._before.clear()  # no sound is in two turns
@@ -158,6 +192,7 @@ class TurnDetector:
 
     def close(self) -> None:
         """The turn is over: what is said from now on is another one."""
+        self._hold = False
         if self._phase is not _Phase.IDLE:
             self._forget_utterance()
 
@@ -167,12 +202,17 @@ class TurnDetector:
         self._before.clear()
         self._recent.clear()
         self._doubt = None
+        self._cut = self._hold = False
         self._forget_utterance()
+
+    def _position(self, windows: int) -> float:
+        """Seconds of audio in so many windows."""
+        return (windows * WINDOW - self._filled) / INPUT_RATE
 
     def _push_window(self, window: Samples, echo: bool) -> Iterator[DetectorEvent]:
         self._windows_in += 1
         if not self.settings.turn_detection:
-            self._collect(window)
+            yield from self._collect(window)
             return
         probability = self._vad(window)
         self._keep(window)
@@ -180,33 +220,39 @@ class TurnDetector:
             self._played += 1
             self._judge(window, 0.0 if echo else probability, learn=False)
             if self._phase is _Phase.IDLE:
-                self._count_silence(probability)
-            if not self._talks_on():
-                yield from self._doubt_speech()
+                self._count_silence(0.0 if echo else probability)
+                self._look_for_the_end_of_the_cut()
+            yield from self._doubt_speech()
         elif self._phase is _Phase.IDLE:
             self._recent.append(probability >= self.settings.threshold and not echo)
             self._count_silence(probability)
-            if not self._talks_on():
-                yield from self._listen()
+            self._look_for_the_end_of_the_cut()
+            yield from self._listen()
         else:
             learn = self._phase is not _Phase.ENDED
             loud = self._judge(window, 0.0 if echo else probability, learn=learn)
             yield from self._follow(probability if loud else 0.0, loud)
 
-    def _collect(self, window: Samples) -> None:
-        if len(self._utterance) * _SECONDS >= self.settings.time_limit:
-            self._forget_utterance()
-            raise InvalidAudio(
-                f"an utterance may last {self.settings.time_limit:g} s; "
-                "what was not committed is dropped"
-            )
-        self._utterance.append(window)
+    def _collect(self, window: Samples) -> Iterator[DetectorEvent]:
+        self._full = len(self._utterance) * _SECONDS >= self.settings.time_limit
+        if not self._full:
+            self._utterance.append(window)
+            yield from self._warn()
+
+    def _warn(self) -> Iterator[DetectorEvent]:
+        """Tell of the limit in time; of one that is short to begin with, nothing is told."""
+        left = self.settings.time_limit - len(self._utterance) * _SECONDS
+        if left <= _WARNING < self.settings.time_limit / 2 and not self._warned:
+            self._warned = True
+            yield LimitNear(self.position, left)
 
     def _keep(self, window: Samples) -> None:
         """Remember the newest windows: an utterance begins before it is known to."""
         self._before.append(window)
-        doubt = round(_DOUBT / _SECONDS)
-        while len(self._before) > _OF + doubt + round(self.settings.prefix_padding / _SECONDS):
+        kept = _OF + round((_DOUBT + self.settings.prefix_padding) / _SECONDS)
+        if self._cut:
+            kept = round(self.settings.time_limit / _SECONDS)
+        while len(self._before) > kept:
             self._before.popleft()
         if self._phase is not _Phase.IDLE:
             self._utterance.append(window)
@@ -218,25 +264,30 @@ class TurnDetector:
         self._recent.append(voiced and loud)
         return loud
 
-    def _talks_on(self) -> bool:
-        """Whether the speech goes on that the limit has cut; it begins nothing."""
-        self._overlong = self._overlong and self._silent * _SECONDS < self.settings.silence
-        if self._overlong:
-            self._recent.clear()
-        return self._overlong
+    def _look_for_the_end_of_the_cut(self) -> None:
+        """See whether the speech has ended that went on after the limit."""
+        if self._silent * _SECONDS >= self.settings.silence:
+            self._cut = self._hold = False
 
     # Nothing is played.
 
     def _listen(self) -> Iterator[DetectorEvent]:
+        if self._hold:
+            self._recent.clear()
         if sum(self._recent) >= _ONSET:
             yield self._begin(len(self._recent))
 
     def _begin(self, windows: int) -> SpeechStarted:
         """Begin an utterance whose speech began `windows` ago."""
         windows += round(self.settings.prefix_padding / _SECONDS)
+        if self._cut:
+            windows = len(self._before)
+        self._cut = self._hold = self._warned = False
         self._utterance = list(islice(self._before, max(0, len(self._before) - windows), None))
         self._phase, self._silent = _Phase.SPEECH, 0
         self._level = SpeechLevel()
+        # Not from before a gap: there, what was said would seem to have been said later than it was.
+        self._began = max(self._gap, self._position(self._windows_in - len(self._utterance)))
         return SpeechStarted(self.began)
 
     def _follow(self, probability: float, loud: bool) -> Iterator[DetectorEvent]:
@@ -265,8 +316,10 @@ class TurnDetector:
             yield SpeechPaused(self._pause, sound, self.position - self._silent * _SECONDS)
             yield from self._wait()
         elif len(self._utterance) * _SECONDS >= self.settings.time_limit:
-            self._overlong = True
+            self._cut = self._hold = True
             yield self._end(None)
+        else:
+            yield from self._warn()
 
     def _count_silence(self, probability: float) -> None:
         if probability >= self.settings.threshold:
@@ -296,7 +349,7 @@ class TurnDetector:
             settings.patience != "fixed"
             and settings.create_response
             and settings.interrupt_response
-            and not self._overlong
+            and not self._cut
         )
         if stays_open:
             self._phase = _Phase.ENDED
@@ -348,6 +401,7 @@ class TurnDetector:
     def _forget_utterance(self) -> None:
         self._utterance = []
         self._phase, self._silent = _Phase.IDLE, 0
+        self._warned = self._full = False
 
 
 class _Doubt:

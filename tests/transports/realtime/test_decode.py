@@ -3,7 +3,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from duologue import events
@@ -95,6 +95,7 @@ def test_what_the_api_has_no_event_for_is_understood() -> None:
     assert plain.echo is False
 
 
+@settings(deadline=None)
 @given(st.floats(0, 60_000) | st.integers(0, 60_000))
 @example(0)
 @example(60_000)
@@ -144,6 +145,7 @@ detections = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(
     st.text()
     | json_values.map(json.dumps)

@@ -41,6 +41,7 @@ ONE_TURN: list[events.ServerEvent] = [
     events.IdleTimedOut(3, 8),
     events.AudioCleared(),
     events.Ponged(),
+    events.LimitApproached("t4", 4.992),
     events.ErrorOccurred(ModelFailed("it broke"), "evt_1"),
 ]
 

@@ -241,13 +241,15 @@ async def test_a_message_that_is_too_big_is_refused_and_a_huge_one_ends_the_line
         assert closed.value.rcvd.code == 1009
 
 
-async def test_five_minutes_in_one_message_are_taken_as_they_are(serve: Serve) -> None:
+async def test_five_minutes_in_one_message_are_taken_half_a_minute_a_turn(serve: Serve) -> None:
     # max_queue: what is not read any more must not keep the client from reading the good-bye.
     async with line(serve(message_bytes=30_000_000), max_queue=None) as socket:
         await socket.send(append(tone(300, 24_000)))
         stopped = await hear(socket, "input_audio_buffer.speech_stopped")
         assert stopped["audio_end_ms"] == pytest.approx(30_000, abs=100)
         assert (await hear(socket, "response.done"))["response"]["status"] == "completed"
+        again = await hear(socket, "input_audio_buffer.speech_started")
+        assert again["audio_start_ms"] == stopped["audio_end_ms"]
 
 
 async def test_one_more_than_the_server_takes_is_told_so(serve: Serve) -> None:

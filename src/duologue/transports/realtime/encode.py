@@ -5,7 +5,8 @@ so that nothing has to be looked up: `item_u…` the user's item, `item_a…` th
 response.
 
 What the API has no event for is called `duologue.…`, and goes to a client that asks for extensions: that
-a reply is to be played quieter, and that the session still answers.
+a reply is to be played quieter, that the limit in time will end what the user says, and that the session
+still answers.
 """
 
 import base64
@@ -45,7 +46,7 @@ class Encoder:
 
     def encode(self, event: events.ServerEvent) -> Iterator[str]:
         """The messages for one event, none to many."""
-        if isinstance(event, _EXTENSIONS):
+        if isinstance(event, _Extension):
             if self._extensions:
                 yield _extension(event)
             return
@@ -146,12 +147,16 @@ def _ending(settings: Settings) -> dict[str, Any]:
     return {"type": "semantic_vad", "eagerness": _EAGERNESS[settings.patience]}
 
 
-_EXTENSIONS = (events.ReplyDucked, events.ReplyRestored, events.Ponged)
+_Extension = events.ReplyDucked | events.ReplyRestored | events.LimitApproached | events.Ponged
 
 
-def _extension(event: events.ReplyDucked | events.ReplyRestored | events.Ponged) -> str:
+def _extension(event: _Extension) -> str:
     if isinstance(event, events.Ponged):
         return json.dumps({"type": "duologue.pong"})
+    if isinstance(event, events.LimitApproached):
+        item = f"item_u{event.turn_id}" if event.turn_id else None
+        left = _milliseconds(event.left)
+        return json.dumps({"type": "duologue.limit.near", "item_id": item, "remaining_ms": left})
     kind = "ducked" if isinstance(event, events.ReplyDucked) else "restored"
     return json.dumps({"type": f"duologue.reply.{kind}", "item_id": f"item_a{event.turn_id}"})
 
