@@ -12,8 +12,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from duologue.errors import InvalidSetting
+from duologue.errors import InvalidSetting, quoted
 from duologue.events import PatienceSetting
+from duologue.transports.subpath import is_path
 
 PREFIX = "DUOLOGUE_"
 
@@ -45,6 +46,9 @@ class Config:
         "address to serve on. 0.0.0.0: everybody who reaches this machine may talk with it.",
     )
     port: int = _setting(7860, "to serve on.")
+    root_path: str = _setting(
+        "", "path below which a reverse proxy serves this, as /duologue; cut off by it or not."
+    )
     allow_origin: tuple[str, ...] = _setting(
         (), "web pages that may connect besides the server's own, as https://host."
     )
@@ -116,6 +120,11 @@ class Config:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise InvalidSetting(f"{name} goes from {low:g} to {high:g}, not {value:g}")
+        if self.root_path and not is_path(self.root_path):
+            raise InvalidSetting(
+                "root_path is a path such as /duologue, without a slash at its end, "
+                f"not {quoted(self.root_path)}"
+            )
         if not re.fullmatch(r"[!-~]*", self.api_key):
             raise InvalidSetting("api_key has characters that no HTTP header carries; use ASCII")
 

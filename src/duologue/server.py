@@ -22,6 +22,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from duologue import connections, metrics
 from duologue.config import Config
@@ -40,6 +41,7 @@ from duologue.session import Limits, Session, Transport
 from duologue.transports import chat, realtime, recordings
 from duologue.transports.admission import Admission
 from duologue.transports.question import Questions
+from duologue.transports.subpath import SubPath
 from duologue.turn import Vad
 from duologue.turnlog import TurnLog
 from duologue.watched import Watched
@@ -280,9 +282,8 @@ def _load_page() -> ModuleType:
 
 def _mount_page(app: Starlette, server: Server) -> None:
     page = _load_page()
-    app.router.routes.extend(page.routes())
+    app.router.routes.extend(page.routes(server.history))
     blocks = page.build(
-        server.history,
         server.config.model,
         server.model.capabilities.note,
         server.settings,
@@ -388,11 +389,17 @@ class Uvicorn(uvicorn.Server):
         self._connections = connections.Connections(connections.raise_descriptor_limit())
         super().__init__(
             connections.Config(
-                server.app,
+                SubPath(
+                    ProxyHeadersMiddleware(
+                        server.app,  # type: ignore[arg-type]  # uvicorn has types of its own
+                        os.environ.get("FORWARDED_ALLOW_IPS", ",".join(_OWN)),
+                    ),
+                    server.config.root_path,
+                ),
                 self._connections,
+                proxy_headers=False,  # they are taken into account there
                 log_config=None,
                 access_log=False,
-                forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", ",".join(_OWN)),
                 # Twice our own limit: what is a little too big gets a Realtime error, not a hang-up.
                 ws_max_size=2 * server.config.message_bytes,
                 ws_per_message_deflate=False,  # base64 of sound: a lot of work for a tenth less

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-import duologue.transports.realtime.decode as decoder
-from duologue.audio import REPLY_RATE, AudioChunk, silence
+from duologue.audio import REPLY_RATE, AudioChunk, silence, unbase64
 from duologue.errors import InvalidAudio, MessageTooBig
 from duologue.events import AudioReceived, ClientErred, ClientEvent, Settings
 from duologue.testing import tone
@@ -166,13 +165,12 @@ def test_half_a_sample_is_refused_before_any_of_the_sound_is_taken() -> None:
 
 def test_a_long_sound_is_decoded_second_by_second(monkeypatch: pytest.MonkeyPatch) -> None:
     pieces: list[int] = []
-    unbase64 = decoder.unbase64
 
     def spy(text: str) -> bytes:
         pieces.append(len(text))
         return unbase64(text)
 
-    monkeypatch.setattr(decoder, "unbase64", spy)
+    monkeypatch.setattr("duologue.transports.realtime.decode.unbase64", spy)
     steps = list(decode_message(append(tone(60, REPLY_RATE), echo=True), Settings()))
     assert max(pieces) <= 64_000
     assert all(step is None for step in steps[: len(pieces)])

@@ -207,7 +207,7 @@ async def test_the_chat_follows_the_words_but_not_while_somebody_reads_further_u
 ) -> None:
     gate, lines = Gate(1), 0
     words = [say(f"line {number} " + "and more " * 30, 0.1) for number in range(100)]
-    page = await open_tab(serve_page(ScriptedModel([say("words " * 200, 0.5), *words], gate=gate)))
+    page = await open_tab(serve_page(ScriptedModel([say("words " * 600, 0.5), *words], gate=gate)))
     await page.start()
     await page.say(questions[0])
     reply = page.bubbles.nth(1)

@@ -6,22 +6,49 @@ import { DOING, NOTED } from "./words.js";
 const SETTLE = 20; // milliseconds: events that come together make one update of the chat
 const CAPTION = 300; // milliseconds between updates while a reply goes on: four or five letters of speech
 const NOTED_FOR = 4000; // milliseconds: to be read twice
+const ANNOUNCED = ["idle", "connecting"]; // states that a screen reader tells each time; its voice would be heard in others
+
+// What an app may change while the panel is shown, by the names of `duologue.Voice`.
+const CHANGEABLE = {
+  label: "label",
+  url: "url",
+  stream_every: "streamEvery",
+  pre_roll: "preRoll",
+  barge_in: "bargeIn",
+  patience: "patience",
+  idle_timeout: "idleTimeout",
+  time_limit: "timeLimit",
+};
+const changes = new Map(); // by panel: Gradio forgets them when it shows a panel again that it had taken away
 
 /**
  * Bring the constant markup of voice.html to life.
+ *
+ * The panel tells the page, too: each `duologue` event of the document has the conversation's name, the
+ * panel's state, and whether the conversation has changed.
  * @param {object} where
  * @param {HTMLElement} where.element holds the markup
  * @param {(event: string, data: object) => void} where.trigger tells the app: `turn`, `failure`
  * @param {import("./call.js").Conf & import("./call.js").Wishes & {label: string}} where.conf
+ * @param {object} where.props what the app has changed of it
+ * @param {(names: string[], changed: () => void) => void} where.watch tells when it does
  */
-export function mount({ element, trigger, conf }) {
-  new Panel(element.querySelector(".voice"), trigger, conf);
+export function mount({ element, trigger, conf, props, watch }) {
+  const key = `duologue ${conf.url} ${conf.label}`;
+  const panel = new Panel(element.querySelector(".voice"), trigger, Object.assign(conf, changes.get(key)), key);
+  watch(Object.keys(CHANGEABLE), () => {
+    const news = Object.entries(CHANGEABLE).filter(([name]) => props[name] !== undefined);
+    const changed = Object.fromEntries(news.map(([name, ours]) => [ours, props[name]]));
+    changes.set(key, { ...changes.get(key), ...changed });
+    panel.change(changed);
+  });
 }
 
 class Panel {
   #root;
   #trigger;
   #conf;
+  #key; // of what the browser remembers for this panel
   #call = null;
   // One object for all `turn` events: one that Gradio has put off ("always_last") is sent later with
   // the data object of the event before it.
@@ -29,17 +56,24 @@ class Panel {
   #settling = 0;
   #noted = 0; // the timer of what stands in the status line meanwhile
 
-  constructor(root, trigger, conf) {
+  constructor(root, trigger, conf, key) {
     this.#root = root;
     this.#trigger = trigger;
     this.#conf = conf;
+    this.#key = key;
     root.setAttribute("aria-label", conf.label);
+    root.onkeydown = (event) => {
+      // A key that is held presses a button again and again.
+      if (event.repeat && event.target.matches("button")) event.preventDefault();
+    };
     this.#find(".talk").onclick = ({ detail }) => {
       // The second half of a double click: who made it did not mean to stop.
       if (detail < 2) this.#toggle();
     };
     this.#find(".anew").onclick = () => this.#begin();
-    this.#find(".cut").onclick = () => this.#markCut();
+    this.#find(".cut").onclick = ({ target }) => {
+      if (target.ariaDisabled !== "true") this.#markCut();
+    };
     this.#find("input").checked = conf.bargeIn;
     this.#find("input").onchange = () => this.#onWish();
     this.#setUpPatience();
@@ -53,30 +87,40 @@ class Panel {
     return this.#root.querySelector(selector);
   }
 
-  /** The name of this tab's conversation, or null before the first. */
-  get #name() {
-    return sessionStorage.getItem(this.#key);
+  /** The app has changed some of the settings. */
+  change(settings) {
+    Object.assign(this.#conf, settings);
+    this.#root.setAttribute("aria-label", this.#conf.label);
+    if ("bargeIn" in settings) this.#find("input").checked = settings.bargeIn;
+    if ("patience" in settings) this.#showPatience(settings.patience);
+    this.#onWish();
   }
 
-  get #key() {
-    return `duologue ${this.#conf.url} ${this.#conf.label}`;
+  /** The name of this tab's conversation, or null before the first. */
+  get #name() {
+    return recall("sessionStorage", this.#key);
   }
 
   #rename() {
     // crypto.randomUUID is not there on pages without https.
     const name = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0"));
-    sessionStorage.setItem(this.#key, name.join(""));
+    remember("sessionStorage", this.#key, name.join(""));
   }
 
   #setUpPatience() {
     const select = this.#find("select");
-    const remembered = localStorage.getItem(this.#key);
-    select.value = [...select.options].some(({ value }) => value === remembered) ? remembered : this.#conf.patience;
+    const remembered = recall("localStorage", this.#key);
+    const known = [...select.options].some(({ value }) => value === remembered);
+    this.#showPatience(known && this.#conf.patience !== "fixed" ? remembered : this.#conf.patience);
     select.onchange = () => {
-      localStorage.setItem(this.#key, select.value);
+      remember("localStorage", this.#key, select.value);
       this.#onWish();
     };
-    this.#find(".patience").hidden = this.#conf.patience === "fixed";
+  }
+
+  #showPatience(patience) {
+    if (patience !== "fixed") this.#find("select").value = patience;
+    this.#find(".patience").hidden = patience === "fixed";
   }
 
   #onWish() {
@@ -127,22 +171,31 @@ class Panel {
 
   #show(state) {
     const idle = state === "idle";
+    const first = state === "listening" && this.#root.dataset.state === "connecting";
+    if (state !== this.#root.dataset.state) this.#find(".doing").ariaLive = first || ANNOUNCED.includes(state) ? "polite" : "off";
     this.#root.dataset.state = state;
     this.#find(".talk span").textContent = idle ? "Start conversation" : "Stop conversation";
-    if (!this.#noted) this.#find(".doing").textContent = (this.#call?.deaf && DOING.deaf[state]) || DOING[state];
+    if (!this.#noted) this.#find(".doing").textContent = this.#doing(state);
     this.#find(".anew").hidden = !idle || !this.#name;
     if (state !== "speaking") this.#root.removeAttribute("data-ducked");
     if (idle) {
       this.#find(".cut").hidden = true;
       this.#meter(0);
     }
+    this.#report(false);
+  }
+
+  #doing(state) {
+    // A failure says what to do by itself.
+    if (state === "idle" && this.#find(".failure").textContent) return "";
+    return (this.#call?.deaf && DOING.deaf[state]) || DOING[state];
   }
 
   /** There is something to complain of, or no longer. The button keeps its place until the call ends. */
   #offerCut(possible) {
     const button = this.#find(".cut");
     if (possible) button.hidden = false;
-    button.disabled = !possible;
+    button.ariaDisabled = String(!possible); // not `disabled`: it would lose the keyboard's focus
   }
 
   #markCut() {
@@ -151,6 +204,7 @@ class Panel {
       this.#forgetNote();
       this.#show(this.#root.dataset.state);
     }, NOTED_FOR);
+    this.#find(".doing").ariaLive = "polite";
     this.#find(".doing").textContent = NOTED;
     this.#call.markCut();
   }
@@ -171,6 +225,7 @@ class Panel {
   #fail(code, sentence) {
     const line = this.#find(".failure");
     if (line.textContent !== sentence) line.textContent = sentence;
+    if (!this.#call) this.#find(".doing").textContent = this.#doing("idle");
     if (code) this.#trigger("failure", { code, message: sentence });
   }
 
@@ -181,7 +236,17 @@ class Panel {
     this.#settling = setTimeout(() => {
       this.#settling = 0;
       this.#trigger("turn", this.#news);
+      this.#report(true);
     }, within);
+  }
+
+  /** Tell the page around the panel. */
+  #report(changed) {
+    const conversation = this.#name;
+    if (conversation === null) return;
+    this.#root.dataset.conversation = conversation;
+    const detail = { conversation, state: this.#root.dataset.state, changed };
+    document.dispatchEvent(new CustomEvent("duologue", { detail }));
   }
 
   /** Gradio says nothing when it takes a component away; the microphone must not stay on. */
@@ -200,5 +265,24 @@ class Panel {
     };
     addEventListener("pagehide", hide);
     observer.observe(document.body, { childList: true, subtree: true });
+  }
+}
+
+const memory = new Map(); // where the browser keeps nothing: in private windows, in other people's frames
+
+/** What was remembered there, or null; in this page at least, if the browser keeps nothing. */
+function recall(storage, key) {
+  try {
+    return memory.get(storage + key) ?? window[storage].getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+function remember(storage, key, value) {
+  try {
+    window[storage].setItem(key, value);
+  } catch {
+    memory.set(storage + key, value);
   }
 }
