@@ -63,16 +63,19 @@
   }
 
   const taps = new WeakMap();
+  /** All that the page's loudspeaker plays. */
+  function played(context) {
+    if (!taps.has(context)) {
+      taps.set(context, context.createGain());
+      connect.call(taps.get(context), tap(context, "speaker"));
+      rig.contexts.push(context);
+    }
+    return taps.get(context);
+  }
+
   AudioNode.prototype.connect = function (to, ...more) {
     if (to instanceof AudioDestinationNode && this.context !== microphone?.context) {
-      if (!taps.has(this.context)) {
-        const played = this.context.createGain();
-        connect.call(played, tap(this.context, "speaker"));
-        taps.set(this.context, played);
-        rig.contexts.push(this.context);
-        if (rig.echo !== null) room(this.context, played);
-      }
-      connect.call(this, taps.get(this.context));
+      connect.call(this, played(this.context));
     }
     return connect.call(this, to, ...more);
   };
@@ -88,20 +91,28 @@
     return { context, input };
   }
 
-  /** What a loudspeaker plays comes back into the microphone, spread over 100 ms. */
-  async function room(context, played) {
-    const out = context.createMediaStreamDestination();
-    connect.call(played, out);
-    microphone ??= await open();
-    const { context: own, input } = microphone;
-    const buffer = own.createBuffer(1, own.sampleRate / 10, own.sampleRate);
+  // What a loudspeaker plays comes back into the microphone 50 ms later, spread over 100 ms. All of that in the
+  // page's own context: between two, sound waits for as long as a busy machine pleases.
+  const listen = AudioContext.prototype.createMediaStreamSource;
+  AudioContext.prototype.createMediaStreamSource = function (stream) {
+    const source = listen.call(this, stream);
+    if (rig.echo === null) return source;
+    const both = this.createGain();
+    connect.call(source, both);
+    connect.call(room(this), both);
+    return both;
+  };
+
+  function room(context) {
+    const buffer = context.createBuffer(1, context.sampleRate / 10, context.sampleRate);
     const walls = buffer.getChannelData(0);
     for (let i = 0; i < walls.length; i++) walls[i] = (Math.random() - 0.5) * 10 ** ((-3 * i) / walls.length);
     const energy = walls.reduce((sum, tap) => sum + tap * tap, 0);
     for (let i = 0; i < walls.length; i++) walls[i] *= 10 ** (rig.echo / 20) / Math.sqrt(energy);
-    const convolver = new ConvolverNode(own, { buffer, disableNormalization: true });
-    connect.call(own.createMediaStreamSource(out.stream), convolver);
-    connect.call(convolver, input);
+    const delay = new DelayNode(context, { delayTime: 0.05 });
+    const convolver = new ConvolverNode(context, { buffer, disableNormalization: true });
+    connect.call(connect.call(played(context), delay), convolver);
+    return convolver;
   }
 
   rig.fake = () => {

@@ -46,7 +46,7 @@ def make_run(folder: Path) -> Iterator[str]:
             pytest.fail(f"make run ended before it served: {''.join(said)}")
     finally:
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
 
 
 async def test_a_fresh_copy_converses(open_tab: Open, questions: list[AudioChunk]) -> None:
