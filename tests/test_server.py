@@ -1,4 +1,4 @@
-"""The server over HTTP: who is who and where, recordings, health, metrics, a taken port, a calm end."""
+"""The server over HTTP: recordings and whose, who is where, health, metrics, a taken port, a calm end."""
 
 import base64
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
+from attacks.doors import cookie_of
 from conftest import Serve
 from duologue.audio import INPUT_RATE
 from duologue.config import Config
@@ -79,38 +80,29 @@ def test_health_says_what_is_served_and_what_is_free(serve: Serve) -> None:
         }
 
 
-def test_a_visitor_gets_a_cookie_once(serve: Serve) -> None:
-    url = serve().url + "/health"
-    with get(url) as first:
-        cookie = first.headers["set-cookie"]
-    assert "HttpOnly" in cookie
-    assert "SameSite=Lax" in cookie
-    with get(url, cookie=cookie.split(";")[0]) as second:
-        assert second.headers["set-cookie"] is None
-
-
 def test_both_recordings_of_a_turn_go_to_their_owner_only(serve: Serve) -> None:
     server = serve()
     turn = Turn("t1", tone(1, INPUT_RATE), reply=[say("Hi.", 2.0)], status="completed")
     history(server).conversation("ann", "c").save(turn)
     wav, mp3 = (f"{server.url}/v1/recordings/t1.{kind}" for kind in ("wav", "mp3"))
-    with get(wav, cookie="duologue_user=ann") as response:
+    ann, bob = (cookie_of(server, user) for user in ("ann", "bob"))
+    with get(wav, cookie=ann) as response:
         assert response.headers["content-type"] == "audio/wav"
         assert len(response.read()) == 44 + 2 * INPUT_RATE
-    with get(mp3, cookie="duologue_user=ann") as response:
+    with get(mp3, cookie=ann) as response:
         assert response.headers["content-type"] == "audio/mpeg"
         assert response.headers["cache-control"] == "private, no-store"
         assert len(response.read()) == pytest.approx(2 * 8_000, rel=0.1)
     for url in (wav, mp3):
-        assert status(url, cookie="duologue_user=bob") == 404
+        assert status(url, cookie=bob) == 404
         assert status(url) == 404
-    assert status(f"{server.url}/v1/recordings/t2.wav", cookie="duologue_user=ann") == 404
+    assert status(f"{server.url}/v1/recordings/t2.wav", cookie=ann) == 404
 
 
 def test_a_part_of_a_recording_can_be_had(serve: Serve) -> None:
     server = serve()
     history(server).conversation("ann", "c").save(Turn("t1", tone(1, INPUT_RATE)))
-    url, ann = f"{server.url}/v1/recordings/t1.wav", "duologue_user=ann"
+    url, ann = f"{server.url}/v1/recordings/t1.wav", cookie_of(server, "ann")
     with get(url, cookie=ann, range="bytes=0-3") as response:
         assert (response.status, response.read()) == (206, b"RIFF")
         assert response.headers["content-range"] == "bytes 0-3/32044"
@@ -123,7 +115,7 @@ def test_a_part_of_a_recording_can_be_had(serve: Serve) -> None:
 def test_a_turn_without_a_reply_has_no_mp3(serve: Serve) -> None:
     server = serve()
     history(server).conversation("ann", "c").save(Turn("t1", tone(1, INPUT_RATE)))
-    assert status(f"{server.url}/v1/recordings/t1.mp3", cookie="duologue_user=ann") == 404
+    assert status(f"{server.url}/v1/recordings/t1.mp3", cookie=cookie_of(server, "ann")) == 404
 
 
 def test_a_taken_port_gets_a_sentence() -> None:
@@ -159,13 +151,13 @@ def test_nothing_is_left_in_the_temporary_folder(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     server = serve()
     history(server).conversation("ann", "c").save(Turn("t1", tone(1, INPUT_RATE)))
-    status(f"{server.url}/v1/recordings/t1.wav", cookie="duologue_user=ann")
+    status(f"{server.url}/v1/recordings/t1.wav", cookie=cookie_of(server, "ann"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_figures_of_a_turn_are_kept_under_no_cookie(serve: Serve, tmp_path: Path) -> None:
     server = serve(data=str(tmp_path))
-    kept = talk(server, cookie="duologue_user=ann")
+    kept = talk(server, cookie=cookie_of(server, "ann"))
     assert kept.here
     assert kept.receipt.sent is not None
     assert re.fullmatch(r"[0-9a-f]{64}", kept.owner)

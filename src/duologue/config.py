@@ -52,6 +52,12 @@ class Config:
     allow_origin: tuple[str, ...] = _setting(
         (), "web pages that may connect besides the server's own, as https://host."
     )
+    allow_host: tuple[str, ...] = _setting(
+        (), "names of this server besides the machine's own, as voice.example.com; *: all."
+    )
+    allow_frame: tuple[str, ...] = _setting(
+        (), "web pages that may show the page in a frame, as https://host; *: all."
+    )
     api_key: str = field(
         default="",
         repr=False,
@@ -185,8 +191,8 @@ def _convert(name: str, value: object) -> Any:
         close = difflib.get_close_matches(name, _FIELDS, n=1)
         hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(_FIELDS)}"
         raise InvalidSetting(f"there is no setting {name!r}{hint}")
-    if isinstance(value, str) and name == "allow_origin":
-        value = value.split(",")
+    if isinstance(value, str) and name.startswith("allow_"):
+        value = [part.strip() for part in value.split(",")]
     elif isinstance(value, str) and name == "model_options":
         value = {key: option for key, _, option in (p.partition("=") for p in value.split(","))}
     kind: Any = _FIELDS[name].type

@@ -79,6 +79,13 @@ class OriginNotAllowed(DuologueError):
     type = "invalid_request_error"
 
 
+class HostNotAllowed(DuologueError):
+    """A request is for a name that is not the server's own."""
+
+    code = "host_not_allowed"
+    type = "invalid_request_error"
+
+
 class MessageTooBig(DuologueError):
     """One message exceeds the server's limit."""
 

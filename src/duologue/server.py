@@ -1,4 +1,4 @@
-"""The ASGI app: the routes of the transports, who is who, how many at once, and a calm end."""
+"""The ASGI app: the routes of the transports, how many at once, and a calm end."""
 
 import asyncio
 import importlib
@@ -10,19 +10,14 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-from http.cookies import SimpleCookie
 from types import ModuleType
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from starlette.types import ASGIApp
 
 from duologue import connections, metrics
 from duologue.config import Config
@@ -40,6 +35,8 @@ from duologue.model import SpeechModel
 from duologue.session import Limits, Session, Transport
 from duologue.transports import chat, realtime, recordings
 from duologue.transports.admission import Admission
+from duologue.transports.guard import Guard
+from duologue.transports.identity import OWN, Identity, Visitor, read_secret, visitor
 from duologue.transports.question import Questions
 from duologue.transports.subpath import SubPath
 from duologue.turn import Vad
@@ -48,41 +45,11 @@ from duologue.watched import Watched
 
 logger = logging.getLogger(__name__)
 
-_COOKIE = "duologue_user"
-
 _QUEUE = 2048  # connections that may wait: who comes before the model is loaded does
-
-# This computer's own addresses. A proxy that has one of them is believed where its clients are.
-_OWN = ("127.0.0.1", "::1")
 
 _SILENT = (
     30.0  # seconds without a message after which a session makes room; a page sends all the time
 )
-
-_address: ContextVar[str] = ContextVar("address", default="")
-"""Of the client of this connection."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Visitor:
-    """Whose a session is.
-
-    Attributes:
-        owner: known by a cookie.
-        address: of the client.
-    """
-
-    owner: str
-    address: str
-
-    @property
-    def is_here(self) -> bool:
-        """Whether it is on this computer."""
-        return self.address in _OWN
-
-    def is_like(self, other: "_Visitor") -> bool:
-        """Whether both may be one: a cookie can be thrown away, so the address counts, too."""
-        return self.owner == other.owner or (self.address == other.address and not self.is_here)
 
 
 class Server:
@@ -108,7 +75,7 @@ class Server:
         self.history = History(config.history, log)
         self._vad = vad
         self._endpoint = endpoint
-        self._sessions: dict[Session, _Visitor] = {}
+        self._sessions: dict[Session, Visitor] = {}
         self._farewells: set[asyncio.Task[None]] = set()
         self._chats: set[asyncio.Event] = set()  # each set when that reply has ended
         self._draining = False
@@ -141,19 +108,19 @@ class Server:
             ShuttingDown: none will be.
         """
         self._refuse_while_draining()
-        visitor = _Visitor(owner, _address.get())
-        self._make_room(visitor)
+        who = visitor.get()
+        self._make_room(who)
         name = conversation or secrets.token_hex(8)
         session = Session(
             transport,
             self._vad(),
             self.model,
-            self.history.conversation(owner, name, here=visitor.is_here),
+            self.history.conversation(owner, name, here=who.is_here),
             self.settings,
             endpoint=self._endpoint,
             limits=Limits(length=self.config.session_length),
         )
-        self._sessions[session] = visitor
+        self._sessions[session] = who
         try:
             with metrics.sessions.track_inprogress():
                 await session.run()
@@ -163,9 +130,9 @@ class Server:
         finally:
             self._sessions.pop(session, None)
 
-    def _make_room(self, visitor: "_Visitor") -> None:
+    def _make_room(self, who: Visitor) -> None:
         config = self.config
-        theirs = [session for session, other in self._sessions.items() if visitor.is_like(other)]
+        theirs = [session for session, other in self._sessions.items() if who.is_like(other)]
         for sessions, most, whose in (
             (theirs, config.visitor_sessions, "that one visitor may have"),
             (self._sessions, config.sessions, "of this server"),
@@ -233,7 +200,11 @@ class Server:
     def _make_app(self) -> ASGIApp:
         config = self.config
         admission = Admission(
-            config.allow_origin, config.message_bytes, config.api_key, config.page
+            config.allow_origin,
+            config.message_bytes,
+            config.api_key,
+            config.page,
+            hosts=(config.host, *config.allow_host),
         )
         app = Starlette(
             routes=[
@@ -246,7 +217,15 @@ class Server:
         )
         if self.config.page:
             _mount_page(app, self)
-        return _Identity(app)
+        proxies = os.environ.get("FORWARDED_ALLOW_IPS", ",".join(OWN))
+        guard = Guard(
+            Identity(app, read_secret(config.turn_log.with_name("visitors.key"))),
+            admission,
+            proxies=proxies,
+            frames=config.allow_frame,
+            large=("/chat",),
+        )
+        return SubPath(guard, proxies=proxies, root_path=config.root_path)
 
     async def _health(self, _: Request) -> JSONResponse:
         in_use = len(self._sessions)
@@ -265,7 +244,11 @@ class Server:
         )
 
     async def _metrics(self, _: Request) -> Response:
-        """Numbers for Prometheus: of nobody in particular, so no key is asked for, as at /health."""
+        """Numbers for Prometheus.
+
+        No key is asked for, here and at /health: they are of nobody in particular, who watches a server
+        knows none, and other sites' pages cannot read them.
+        """
         exposition, media_type = metrics.exposition()
         return Response(exposition, media_type=media_type)
 
@@ -291,37 +274,6 @@ def _mount_page(app: Starlette, server: Server) -> None:
         idle_timeout=server.config.idle_timeout,
     )
     page.mount(app, blocks)
-
-
-class _Identity:
-    """Knows every visitor again by a cookie, and tells the app: `request.state.user`, `_here`."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        cookie = HTTPConnection(scope).cookies.get(_COOKIE, "")
-        user = cookie or secrets.token_urlsafe(24)
-        scope.setdefault("state", {})["user"] = user
-        _address.set((scope.get("client") or ("",))[0])
-
-        async def send_with_cookie(message: Message) -> None:
-            if message["type"] == "http.response.start" and not cookie:
-                MutableHeaders(scope=message).append("set-cookie", _bake(user, scope["scheme"]))
-            await send(message)
-
-        await self._app(scope, receive, send_with_cookie)
-
-
-def _bake(user: str, scheme: str) -> str:
-    cookie: SimpleCookie = SimpleCookie({_COOKIE: user})
-    for name, value in (("path", "/"), ("httponly", True), ("samesite", "Lax")):
-        cookie[_COOKIE][name] = value
-    cookie[_COOKIE]["secure"] = scheme == "https"
-    return cookie.output(header="").strip()
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -389,17 +341,12 @@ class Uvicorn(uvicorn.Server):
         self._connections = connections.Connections(connections.raise_descriptor_limit())
         super().__init__(
             connections.Config(
-                SubPath(
-                    ProxyHeadersMiddleware(
-                        server.app,  # type: ignore[arg-type]  # uvicorn has types of its own
-                        os.environ.get("FORWARDED_ALLOW_IPS", ",".join(_OWN)),
-                    ),
-                    server.config.root_path,
-                ),
+                server.app,
                 self._connections,
-                proxy_headers=False,  # they are taken into account there
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,  # the guard believes them, or takes them away
+                server_header=False,
                 # Twice our own limit: what is a little too big gets a Realtime error, not a hang-up.
                 ws_max_size=2 * server.config.message_bytes,
                 ws_per_message_deflate=False,  # base64 of sound: a lot of work for a tenth less

@@ -10,6 +10,7 @@ from websockets.sync.client import ClientConnection, connect
 from conftest import Serve
 from duologue import server as server_module
 from duologue.server import Uvicorn
+from duologue.transports import identity
 
 _WAIT = 60.0
 
@@ -68,7 +69,7 @@ def test_one_visitor_gets_only_a_share_of_the_sessions(serve: Serve, lines: Exit
 def test_one_address_gets_only_a_share_of_the_sessions(
     serve: Serve, lines: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "_OWN", ())  # so that this computer's counts like any other
+    monkeypatch.setattr(identity, "OWN", ())  # so that this computer's counts like any other
     server = serve(sessions=3, visitor_sessions=2)
     for _ in range(2):
         assert _next(_connect(server, lines)) == "session.created"

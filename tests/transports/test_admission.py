@@ -1,5 +1,7 @@
 """Who may come in: origins and the API key."""
 
+import json
+
 import pytest
 from starlette.requests import HTTPConnection
 from websockets.asyncio.client import connect
@@ -18,17 +20,42 @@ def client(*subprotocols: str, **headers: str) -> HTTPConnection:
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://here:7860", "https://here:7860", "https://friend.example", None]
+    "origin",
+    [
+        "http://here:7860",
+        "http://HERE:7860",
+        "https://friend.example",
+        "https://friend.example:443",
+        None,
+    ],
 )
 def test_programs_our_page_and_allowed_ones_are_welcome(origin: str | None) -> None:
     headers = {"origin": origin} if origin else {}
-    Admission(origins=("https://friend.example",)).check_origin(client(**headers))
+    Admission(origins=("https://friend.example/",)).check_origin(client(**headers))
 
 
-@pytest.mark.parametrize("origin", ["http://here", "https://evil.example", "null", ""])
-def test_other_pages_are_not(origin: str) -> None:
-    with pytest.raises(OriginNotAllowed, match="--allow-origin"):
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://here",
+        "https://here:7860",
+        "https://evil.example",
+        "http://friend.example",
+        "//here:7860",
+    ],
+)
+def test_other_pages_are_told_the_flag(origin: str) -> None:
+    with pytest.raises(OriginNotAllowed) as refused:
         Admission(origins=("https://friend.example",)).check_origin(client(origin=origin))
+    assert origin in str(refused.value)
+    assert ("--allow-origin" in str(refused.value)) is not origin.startswith("//")
+
+
+@pytest.mark.parametrize("origin", ["null", "", "file://", "x" * 9999, "http://a b", "http://a/b"])
+def test_what_is_no_page_of_the_web_is_refused_in_short(origin: str) -> None:
+    with pytest.raises(OriginNotAllowed, match="by http or https") as refused:
+        Admission(origins=("https://friend.example",)).check_origin(client(origin=origin))
+    assert len(str(refused.value)) < 300
 
 
 def test_a_star_allows_every_page() -> None:
@@ -98,7 +125,17 @@ async def test_the_realtime_line_asks_programs_for_the_key(serve: Serve) -> None
         with pytest.raises(InvalidStatus) as refused:
             await open_line(server, **headers)
         assert refused.value.response.status_code == 401
+        assert b"Authorization: Bearer KEY" in refused.value.response.body
     assert "session.created" in await open_line(server, Authorization="Bearer sesame")
+
+
+async def test_an_allowed_page_that_does_not_know_the_key_is_told_so(serve: Serve) -> None:
+    origin = "https://friend.example"
+    server = serve(api_key="sesame", allow_origin=origin)
+    told = json.loads(await open_line(server, Origin=origin))["error"]
+    assert told["code"] == "invalid_api_key"
+    key = {"Origin": origin, "Authorization": "Bearer sesame"}
+    assert "session.created" in await open_line(server, **key)
 
 
 async def test_the_page_talks_over_the_line_without_a_key(serve: Serve) -> None:

@@ -83,7 +83,7 @@ def chunks_on_the_wire(server: Uvicorn, stride: int) -> list[int]:
     body = json.dumps({"audio": QUESTION, "stream_stride": stride})
     address = httpx.URL(server.url)
     with socket.create_connection((address.host, address.port or 80)) as line:
-        head = "POST /chat HTTP/1.1\r\nHost: here\r\nConnection: close\r\n"
+        head = "POST /chat HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         line.sendall((head + kind + body).encode())
         with line.makefile("rb") as answer:

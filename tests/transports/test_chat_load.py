@@ -165,7 +165,7 @@ def begun(server: Uvicorn) -> socket.socket:
     address = httpx.URL(server.url)
     line = socket.create_connection((address.host, address.port or 80))
     line.sendall(
-        b"POST /chat HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+        b"POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Content-Length: 1000\r\n\r\n{"
     )
     return line
@@ -227,7 +227,7 @@ def test_what_arrives_takes_only_so_much_memory(serve: Serve) -> None:
                 socket.create_connection((address.host, address.port or 80), 30)
             )
             line.sendall(
-                b"POST /chat HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+                b"POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 b"Content-Length: 99000\r\n\r\n" + body
             )
         assert line.recv(100).startswith(b"HTTP/1.1 503 ")
@@ -260,7 +260,7 @@ def test_a_client_that_is_too_slow_is_let_go(
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         line.connect((address.host, address.port))
         line.sendall(
-            b"POST /chat HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+            b"POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n" % len(body) + (body if slow == "the reply" else body[:9])
         )
         if slow == "the question":

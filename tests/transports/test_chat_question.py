@@ -158,7 +158,7 @@ def test_a_request_that_is_too_big_is_refused_before_it_has_come(serve: Serve) -
     address = httpx.URL(server.url)
     with socket.create_connection((address.host, address.port or 80)) as line:
         line.sendall(
-            b"POST /chat HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+            b"POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: 99999999999\r\n\r\n"
         )
         assert line.recv(100).startswith(b"HTTP/1.1 413 ")

@@ -49,7 +49,7 @@ async def _answer(
         "Cache-Control": "private, no-store",  # a reply that is cut short later is another file
         "X-Content-Type-Options": "nosniff",
     }
-    wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
+    wanted = re.fullmatch(r"bytes=([0-9]{1,15})-([0-9]{0,15})", request.headers.get("range", ""))
     if not wanted:
         return Response(data, media_type=media_type, headers=headers)
     # Safari plays nothing from a server without ranges.

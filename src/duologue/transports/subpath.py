@@ -1,6 +1,7 @@
 """Serves the app below a path, as a reverse proxy shows it: https://host/duologue/."""
 
 import re
+from typing import Any, cast
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,13 +21,14 @@ class SubPath:
     It makes no difference whether the proxy cuts that path off or passes it on.
 
     Args:
-        app: takes the other headers of a proxy into account, and knows which proxies are believed.
+        app: what is served there.
+        proxies: addresses and networks that are believed, with commas; `*`: all.
         root_path: of all requests; empty: what a believed proxy names in X-Forwarded-Prefix.
     """
 
-    def __init__(self, app: ProxyHeadersMiddleware, root_path: str) -> None:
-        self._app: ASGIApp = app  # type: ignore[assignment]  # uvicorn has types of its own
-        self._proxies = app.trusted_hosts
+    def __init__(self, app: ASGIApp, *, proxies: str, root_path: str) -> None:
+        self._app = app
+        self._proxies = ProxyHeadersMiddleware(cast(Any, app), proxies).trusted_hosts
         self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

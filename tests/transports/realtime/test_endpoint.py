@@ -11,15 +11,20 @@ from typing import Any, cast
 import pytest
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
+from starlette.types import Message
+from starlette.websockets import WebSocket
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Origin
 
 from conftest import Serve
 from duologue.audio import REPLY_RATE, AudioChunk, silence
+from duologue.errors import ShuttingDown
 from duologue.model import ReplyChunk
 from duologue.receipt import Receipt
 from duologue.server import Uvicorn
 from duologue.testing import ScriptedModel, say, tone
+from duologue.transports.realtime import RealtimeTransport
 from transports.realtime.messages import BAD, append, message, update
 
 LONG = 30.0  # seconds of a reply that is still being heard at the end of its test
@@ -265,16 +270,37 @@ async def test_one_more_than_the_server_takes_is_told_so(serve: Serve) -> None:
         pass
 
 
-async def test_a_page_of_another_origin_is_refused_unless_it_is_allowed(serve: Serve) -> None:
+async def test_a_page_of_another_origin_is_told_that_and_why_unless_it_is_allowed(
+    serve: Serve,
+) -> None:
     server = serve(allow_origin=("https://friend.example",))
-    with pytest.raises(InvalidStatus) as refused:
-        async with line(server, origin="https://evil.example"):
-            pass
-    assert refused.value.response.status_code == 403
+    url = server.url.replace("http", "ws") + "/v1/realtime"
+    async with connect(url, origin=Origin("https://evil.example")) as socket:
+        error = (await hear(socket, "error"))["error"]
+        assert error["code"] == "origin_not_allowed"
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+        assert socket.close_code == 1008
+        assert socket.close_reason
+        assert error["message"].startswith(socket.close_reason)
     async with line(server, origin="https://friend.example"):
         pass
     async with line(server, origin=server.url):
         pass
+
+
+async def test_hanging_up_on_a_client_that_has_gone_is_no_error() -> None:
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "websocket.close":
+            raise OSError("the client has gone")
+
+    socket = WebSocket({"type": "websocket", "headers": []}, receive, send)
+    await socket.accept()
+    transport = RealtimeTransport(socket, "echo", 1000)
+    await transport.close(ShuttingDown("the server is shutting down"))
 
 
 async def test_the_realtime_subprotocol_is_taken_where_it_is_offered(serve: Serve) -> None:

@@ -1,11 +1,14 @@
 """The page at `/`: the conversation as a chat with its recordings, and the voice panel."""
 
 import re
+from typing import cast
 
 import gradio as gr
 from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from duologue.events import Settings
+from duologue.transports.page.only import OnlyThePage
 from duologue.transports.page.voice import Chat, Voice
 
 # The chat takes the height that the panel leaves, so that Start and failures are in sight; in a window
@@ -60,7 +63,10 @@ def build(
 
 
 def mount(app: Starlette, blocks: gr.Blocks) -> None:
-    """Serve the page at `/` of `app`, behind the routes it has. Nothing is fetched from elsewhere."""
+    """Serve the page at `/` of `app`, behind the routes it has. Nothing is fetched from elsewhere.
+
+    Of Gradio's routes, only those that the page asks for are there.
+    """
     gr.mount_gradio_app(
         app,
         blocks,
@@ -71,6 +77,8 @@ def mount(app: Starlette, blocks: gr.Blocks) -> None:
         theme=gr.themes.Default(primary_hue="blue", font=_FONTS, font_mono=_FIXED_FONTS),
         css=_STYLE,
     )
+    mounted = cast(Mount, app.router.routes[-1])
+    mounted.app = OnlyThePage(mounted.app)
 
 
 # A full stop behind a letter, as at the end of a sentence, makes neither a list nor a link.

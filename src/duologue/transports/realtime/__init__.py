@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 
-from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
@@ -15,11 +15,6 @@ from duologue.errors import (
     InvalidApiKey,
     InvalidEvent,
     MessageTooBig,
-    OriginNotAllowed,
-    SessionExpired,
-    SessionIdle,
-    ShuttingDown,
-    TooManySessions,
 )
 from duologue.events import (
     AudioReceived,
@@ -35,14 +30,7 @@ from duologue.session import Transport
 from duologue.transports.admission import Admission
 from duologue.transports.realtime.decode import decode_message
 from duologue.transports.realtime.encode import Encoder
-
-_CLOSE_CODES = {
-    SessionExpired: 1000,
-    SessionIdle: 1000,
-    ShuttingDown: 1012,
-    TooManySessions: 1013,
-}  # RFC 6455, IANA
-
+from duologue.transports.realtime.refusal import accept, close, refuse
 
 Serve = Callable[[Transport, str, str], Awaitable[None]]
 """Serves a client (transport, owner, conversation) to its end; a `DuologueError` refuses it."""
@@ -87,9 +75,10 @@ class RealtimeTransport:
                 raise ConnectionResetError("the client has hung up") from error
 
     async def close(self, error: DuologueError) -> None:
-        """Hang up; the close code says why."""
+        """Hang up; the close code and its reason say why. A client that has gone is no error."""
         if self._socket.application_state is WebSocketState.CONNECTED:
-            await self._socket.close(_CLOSE_CODES.get(type(error), 1008), error.code)
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await close(self._socket, error)
 
     async def _decode(self, message: Message) -> AsyncIterator[ClientEvent]:
         text = message.get("text")
@@ -124,21 +113,20 @@ def routes(serve: Serve, model: str, admission: Admission) -> list[WebSocketRout
 
     async def realtime(socket: WebSocket) -> None:
         try:
-            admission.check_origin(socket)
             admission.check_key_of_program(socket)
-        except (OriginNotAllowed, InvalidApiKey) as error:
-            status = 401 if isinstance(error, InvalidApiKey) else 403
-            await socket.send_denial_response(PlainTextResponse(str(error), status))
+        except InvalidApiKey as error:
+            admission.note(error)
+            await refuse(socket, error, 401)
             return
-        offered = socket.scope.get("subprotocols", [])
-        await socket.accept("realtime" if "realtime" in offered else None)
+        await accept(socket)
         extensions = socket.query_params.get("extensions") == "1"
         transport = RealtimeTransport(socket, model, admission.message_bytes, extensions=extensions)
         conversation = socket.query_params.get("conversation", "")
         try:
             await serve(transport, socket.state.user, conversation)
         except DuologueError as error:
-            await transport.send(ErrorOccurred(error))
-            await transport.close(error)
+            with suppress(ConnectionError):
+                await transport.send(ErrorOccurred(error))
+                await transport.close(error)
 
     return [WebSocketRoute("/v1/realtime", realtime)]

@@ -1,0 +1,64 @@
+"""Bodies that are larger than any route needs."""
+
+import socket
+
+import pytest
+
+from attacks.doors import Door, ask, doors, port_of
+from conftest import Serve
+from duologue.server import Uvicorn
+
+LIMIT = 2**20
+
+
+@pytest.fixture
+def page(serve: Serve) -> Uvicorn:
+    pytest.importorskip("gradio", reason="the page's packages are not installed")
+    return serve(page=True)
+
+
+def places(server: Uvicorn) -> list[Door]:
+    return [door for door in doors(server) if door.method != "WS" and door.path != "/chat"]
+
+
+def exchange(server: Uvicorn, door: Door, headers: bytes, body: bytes) -> bytes:
+    """The answer to a request whose body does not end."""
+    with socket.create_connection(("127.0.0.1", port_of(server)), timeout=20) as plug:
+        head = f"{door.method} {door.path} HTTP/1.1\r\nHost: localhost\r\n".encode()
+        plug.sendall(head + headers + b"\r\n\r\n" + body)
+        return plug.recv(4096)
+
+
+def test_no_route_awaits_a_body_that_is_announced_as_too_long(page: Uvicorn) -> None:
+    for door in places(page):
+        answer = exchange(page, door, b"Content-Length: 1048577", b"")
+        assert answer.startswith(b"HTTP/1.1 413 "), door
+
+
+def test_no_route_takes_more_of_a_body_that_is_not(page: Uvicorn) -> None:
+    piece = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+    for door in places(page):
+        answer = exchange(page, door, b"Transfer-Encoding: chunked", piece * 17)
+        assert answer.startswith(b"HTTP/1.1 413 "), door
+
+
+def test_the_longest_body_is_taken_whole(page: Uvicorn) -> None:
+    body = b'{"data": [], "fn_index": 0, "event_data": {}}'
+    path = "/gradio_api/run/predict"
+    assert ask(page, "POST", path, body.ljust(LIMIT))[0] == 200
+    assert ask(page, "POST", path, body.ljust(LIMIT + 1))[0] == 413
+
+
+def test_chat_has_its_own_limit(serve: Serve) -> None:
+    assert ask(serve(), "POST", "/chat", b'{"audio": 1}'.ljust(2 * LIMIT))[0] == 400
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "-1", "1e3", "0x10", "1, 2"])
+def test_a_length_that_is_none_gets_no_traceback(
+    serve: Serve, caplog: pytest.LogCaptureFixture, length: str
+) -> None:
+    server = serve()
+    door = Door("POST", "/chat", gradio=False)
+    answer = exchange(server, door, f"Content-Length: {length}".encode(), b"")
+    assert answer[9:12] in (b"400", b"413", b"431")
+    assert "Traceback" not in caplog.text
