@@ -27,7 +27,7 @@ class SubPath:
     """
 
     def __init__(self, app: ASGIApp, *, proxies: str, root_path: str) -> None:
-        self._app = app
+        self.app = app
         self._proxies = ProxyHeadersMiddleware(cast(Any, app), proxies).trusted_hosts
         self._root_path = root_path
 
@@ -35,7 +35,7 @@ class SubPath:
         """Serve one connection."""
         if scope["type"] != "lifespan" and (prefix := self._root_path or self._told(scope)):
             scope = _below(scope, prefix)
-        await self._app(scope, receive, send)
+        await self.app(scope, receive, send)
 
     def _told(self, scope: Scope) -> str:
         peer = (scope.get("client") or ("",))[0]
