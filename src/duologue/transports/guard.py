@@ -22,9 +22,10 @@ _BODY = 2**20  # bytes: the page's own requests have less than 1,000
 
 _STATUS = {OriginNotAllowed: 403, MessageTooBig: 413, HostNotAllowed: 421}
 
-# Gradio writes scripts and styles into its page, and makes functions of text.
+# Gradio writes scripts and styles into its page, and makes functions of text. With that, `blob:` opens
+# nothing more; worklets that a page makes of text need it.
 _POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
     "media-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'"
