@@ -27,11 +27,13 @@ def test_flags_go_before_the_environment_and_that_before_the_file(tmp_path: Path
 def test_texts_are_read_as_what_they_stand_for() -> None:
     environ = {
         "DUOLOGUE_ALLOW_ORIGIN": "https://a,https://b",
+        "DUOLOGUE_ALLOW_HOST": "voice.example.com, pc.lan",
         "DUOLOGUE_MODEL_OPTIONS": "voice=en,speed=2",
         "DUOLOGUE_CACHE": "/somewhere",
     }
     config = load_config({}, environ=environ)
     assert config.allow_origin == ("https://a", "https://b")
+    assert config.allow_host == ("voice.example.com", "pc.lan")
     assert config.model_options == {"voice": "en", "speed": "2"}
 
 
@@ -44,6 +46,9 @@ def test_texts_are_read_as_what_they_stand_for() -> None:
         ({"port": 70_000}, "port goes from 0 to 65535, not 70000"),
         ({"silence": "0"}, "silence goes from 0.1 to 10, not 0"),
         ({"log_level": "loud"}, "log_level is 'loud'"),
+        ({"allow_origin": "friend.example"}, "allow_origin takes https://host .* 'friend.example'"),
+        ({"allow_frame": "https://a/b"}, "allow_frame takes https://host "),
+        ({"allow_host": "https://a"}, "allow_host takes a name, .* not 'https://a'"),
         ({"barge_in": "perhaps"}, "barge_in is 'perhaps'"),
         ({"chats": 0}, "chats goes from 1 to 10000, not 0"),
         ({"api_key": "schlüssel"}, "api_key has characters that no HTTP header carries"),

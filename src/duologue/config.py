@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from duologue.errors import InvalidSetting, quoted
 from duologue.events import PatienceSetting
+from duologue.transports.address import parse_origin, split_host
 from duologue.transports.subpath import is_path
 
 PREFIX = "DUOLOGUE_"
@@ -131,6 +132,15 @@ class Config:
                 "root_path is a path such as /duologue, without a slash at its end, "
                 f"not {quoted(self.root_path)}"
             )
+        for name in ("allow_origin", "allow_frame"):
+            for origin in getattr(self, name):
+                if origin not in ("*", "null") and not parse_origin(origin):
+                    raise InvalidSetting(
+                        f"{name} takes https://host or http://host, not {origin!r}"
+                    )
+        for host in self.allow_host:
+            if host != "*" and not split_host(host):
+                raise InvalidSetting(f"allow_host takes a name, as voice.example.com, not {host!r}")
         if not re.fullmatch(r"[!-~]*", self.api_key):
             raise InvalidSetting("api_key has characters that no HTTP header carries; use ASCII")
 
@@ -192,7 +202,7 @@ def _convert(name: str, value: object) -> Any:
         hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(_FIELDS)}"
         raise InvalidSetting(f"there is no setting {name!r}{hint}")
     if isinstance(value, str) and name.startswith("allow_"):
-        value = [part.strip() for part in value.split(",")]
+        value = [part.strip() for part in value.split(",") if part.strip()]
     elif isinstance(value, str) and name == "model_options":
         value = {key: option for key, _, option in (p.partition("=") for p in value.split(","))}
     kind: Any = _FIELDS[name].type

@@ -13,11 +13,10 @@ _FILES = (
     "/gradio_api/app_id",
 )
 _FOLDERS = ("/assets/", "/static/")
-_CALLS = ("/gradio_api/run/predict",)
 
 
 class OnlyThePage:
-    """Gradio without its spare routes: uploads, a proxy, ffmpeg, a queue, logins; they are not there.
+    """Gradio without its spare routes: calls, uploads, a proxy, ffmpeg, logins; they are not there.
 
     Its CORS headers let in pages of every other app on the same computer, and where the server has a
     name, everybody's. Gradio sends them to who has an Origin, so it is shown none; whose page may
@@ -31,19 +30,13 @@ class OnlyThePage:
         """Pass on what the page asks for."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close"})
-        elif scope["type"] == "http" and not _is_needed(scope["method"], _path(scope)):
+        elif scope["type"] == "http" and not _is_file(scope):
             await PlainTextResponse("Not Found", 404)(scope, receive, send)
         else:
             kept = [(name, value) for name, value in scope["headers"] if name != b"origin"]
             await self.app({**scope, "headers": kept}, receive, send)
 
 
-def _is_needed(method: str, path: str) -> bool:
-    if method in ("GET", "HEAD"):
-        return path in _FILES or path.startswith(_FOLDERS)
-    return method == "POST" and path in _CALLS
-
-
-def _path(scope: Scope) -> str:
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
+def _is_file(scope: Scope) -> bool:
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    return scope["method"] in ("GET", "HEAD") and (path in _FILES or path.startswith(_FOLDERS))

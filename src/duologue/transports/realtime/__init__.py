@@ -125,6 +125,7 @@ def routes(serve: Serve, model: str, admission: Admission) -> list[WebSocketRout
         try:
             await serve(transport, socket.state.user, conversation)
         except DuologueError as error:
+            admission.note(error)
             with suppress(ConnectionError):
                 await transport.send(ErrorOccurred(error))
                 await transport.close(error)
