@@ -47,8 +47,30 @@ def test_the_longest_body_is_read_and_not_a_byte_more(page: Uvicorn) -> None:
         assert ask(page, "POST", "/health", b"x" * length)[0] == status
 
 
+def test_a_body_that_does_not_come_is_not_awaited_for_ever(
+    page: Uvicorn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("duologue.transports.guard._PATIENCE", 0.01)
+    for door in places(page):
+        answer = exchange(page, door, b"Content-Length: 5", b"half")
+        assert answer.startswith(b"HTTP/1.1 408 "), door
+
+
 def test_chat_has_its_own_limit(serve: Serve) -> None:
     assert ask(serve(), "POST", "/chat", b'{"audio": 1}'.ljust(2 * LIMIT))[0] == 400
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["OPTIONS *", "GET *", "CONNECT localhost:1", "GET http://evil.example/", "GET //a//b"],
+)
+def test_an_address_that_is_no_path_is_not_there(
+    page: Uvicorn, caplog: pytest.LogCaptureFixture, target: str
+) -> None:
+    with socket.create_connection(("127.0.0.1", port_of(page)), timeout=20) as plug:
+        plug.sendall(f"{target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert plug.recv(4096)[9:12] in (b"400", b"404", b"405")
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize("length", ["9" * 5000, "-1", "1e3", "0x10", "1, 2"])

@@ -150,6 +150,42 @@ async def test_only_an_allowed_page_shows_ours_in_a_frame(
     await tab.context.close()
 
 
+async def test_in_another_sites_frame_the_page_and_its_line_have_one_visitor(
+    serve_page: ServePage, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    serve_page(port=port)
+    server = serve_page(ScriptedModel([]), allow_frame=f"http://localhost:{port}")
+    owners = watch_owners(server, monkeypatch)
+    tab = await browser.new_page()
+    await tab.goto(f"http://localhost:{port}/health")
+    await tab.evaluate(
+        """url => new Promise((resolve) => {
+            document.body.innerHTML = `<iframe src="${url}"></iframe>`;
+            document.querySelector("iframe").onload = resolve;
+        })""",
+        server.url,
+    )
+    frame = tab.frames[1]
+    assert frame.url.startswith(server.url)
+    await frame.evaluate(
+        """async () => {
+            const socket = new WebSocket(`ws://${location.host}/v1/realtime`);
+            await new Promise((resolve, reject) => {
+                socket.onmessage = resolve;
+                socket.onerror = reject;
+            });
+            socket.close();
+            const body = JSON.stringify({ data: [], fn_index: 0, event_data: { conversation: "c" } });
+            const headers = { "Content-Type": "application/json" };
+            await fetch("/gradio_api/run/predict", { method: "POST", headers, body });
+        }"""
+    )
+    await tab.context.close()
+    assert len(owners) >= 2
+    assert len(set(owners)) == 1
+
+
 async def test_the_policy_of_the_page_is_in_force(serve_page: ServePage, open_tab: Open) -> None:
     # That the page keeps it is what every other test here shows: a violation is a complaint.
     page: Page = await open_tab(serve_page())

@@ -13,14 +13,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from duologue.errors import DuologueError, HostNotAllowed, MessageTooBig, OriginNotAllowed
+from duologue.errors import (
+    ClientTooSlow,
+    DuologueError,
+    HostNotAllowed,
+    MessageTooBig,
+    OriginNotAllowed,
+)
 from duologue.transports.address import seen_address, split_host
 from duologue.transports.admission import Admission
 from duologue.transports.realtime.refusal import refuse
 
 _BODY = 2**20  # bytes: the page's own requests have less than 1,000
 
-_STATUS = {OriginNotAllowed: 403, MessageTooBig: 413, HostNotAllowed: 421}
+_PATIENCE = 10.0  # seconds that a body may take
+
+_STATUS = {OriginNotAllowed: 403, ClientTooSlow: 408, MessageTooBig: 413, HostNotAllowed: 421}
 
 # Gradio writes scripts and styles into its page, and makes functions of text. With that, `blob:` opens
 # nothing more; worklets that a page makes of text need it.
@@ -39,7 +47,7 @@ class Guard:
       have its own name point here.
     - What may change something (all but GET and HEAD), and each WebSocket, comes from a program, from
       the server's own page or from an allowed one (`Admission.check_origin`).
-    - A body has 1 MB at most, but where the route itself sets a limit.
+    - A body has 1 MB and 10 s at most, but where the route itself sets limits.
     - `X-Forwarded-*` is believed from the proxies that are named, and taken away in any case: below,
       the request is as its client sent it, and `address_of` says where to.
     """
@@ -160,6 +168,7 @@ async def _read(scope: Scope, receive: Receive) -> bytes | None:
 
     Raises:
         MessageTooBig: it is longer than `_BODY`; of what comes on, nothing is read.
+        ClientTooSlow: it is not there after `_PATIENCE`.
         ClientDisconnect: it does not come to its end.
     """
     headers = Headers(scope=scope)
@@ -169,15 +178,19 @@ async def _read(scope: Scope, receive: Receive) -> bytes | None:
     if int(headers.get("content-length", 0)) > _BODY:
         raise too_big
     body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += message.get("body", b"")
-        if len(body) > _BODY:
-            raise too_big
-        if not message.get("more_body", False):
-            return bytes(body)
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                body += message.get("body", b"")
+                if len(body) > _BODY:
+                    raise too_big
+                if not message.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError as error:
+        raise ClientTooSlow(f"the request was not complete after {_PATIENCE:g} s") from error
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
