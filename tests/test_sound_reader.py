@@ -71,9 +71,11 @@ def test_a_file_that_hurts_the_process_gets_a_sentence_and_the_next_is_read(
     file: bytes,
     error: type[DuologueError],
     sentence: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with pytest.raises(error, match=sentence):
         hurt.read(file)
+    assert len(caplog.messages) == (file != b"take all memory"), "whoever runs the server is told"
     assert hurt.read(b"be good").duration == pytest.approx(0.1)
 
 

@@ -111,7 +111,7 @@ def _sndfile_blocks(data: bytes, limit: float, name: str) -> Blocks:
 def _ffmpeg_blocks(data: bytes, limit: float, name: str) -> Blocks:
     try:
         import av
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise InvalidAudio(
             f"{name} is no sound file that can be read here; M4A, WebM, AAC, AMR and others need the "
             "package 'av'; install it with: pip install 'duologue[formats]', or use WAV, FLAC, OGG or "
@@ -171,7 +171,7 @@ def _refuse(*_: object) -> NoReturn:
 def main() -> None:
     """Decode until standard input ends."""
     child.behave()
-    with contextlib.suppress(ModuleNotFoundError):
+    with contextlib.suppress(ImportError):
         importlib.import_module("av")  # now, not in somebody's time
     _limit("RLIMIT_CORE", 0)  # it would hold somebody's voice
     _limit("RLIMIT_FSIZE", 0)

@@ -136,6 +136,10 @@ class SoundReader:
                 return _ask(process, data, limit, rate, name)
             except _Died as death:
                 self._end()
+                if not self._closed:
+                    _log.warning(
+                        "the process that reads sound files ended, with code %d", death.code
+                    )
                 # What an earlier file has broken, or somebody ended, is not this file's fault.
                 if fresh or self._closed or death.code == _OUT_OF_TIME:
                     raise _blame(death, name) from death

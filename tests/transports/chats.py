@@ -36,13 +36,13 @@ QUESTION = encode(to_wav(tone(1)))
 def ask(server: Uvicorn, accept: str = "*/*", **fields: Any) -> httpx.Response:
     """As `requests.post(url, json=...)` asks."""
     body = {"audio": QUESTION, **fields}
-    return httpx.post(server.url + "/chat", json=body, headers={"accept": accept}, timeout=30)
+    return httpx.post(server.url + "/chat", json=body, headers={"accept": accept}, timeout=120)
 
 
 def post(server: Uvicorn, body: bytes | Iterable[bytes], **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     named.setdefault("content-type", "application/json; charset=utf-8")
-    return httpx.post(server.url + "/chat", content=body, headers=named, timeout=30)
+    return httpx.post(server.url + "/chat", content=body, headers=named, timeout=120)
 
 
 def error(response: httpx.Response) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def under_way(server: Uvicorn) -> int:
 
 
 def wait_for(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while not what():
         assert time.monotonic() < end, "it never came to that"
         time.sleep(0.02)
@@ -72,7 +72,7 @@ async def asking(
 ) -> AsyncIterator[httpx.Response]:
     """The response as soon as its head is there."""
     async with (
-        httpx.AsyncClient(timeout=30) as client,
+        httpx.AsyncClient(timeout=120) as client,
         client.stream(
             "POST",
             server.url + "/chat",

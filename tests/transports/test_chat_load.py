@@ -324,10 +324,11 @@ async def test_a_long_question_holds_nobody_up(serve: Serve) -> None:
     question = encode(file(loud, "FLAC", channels=2))
     async with httpx.AsyncClient() as client:
         asked = asyncio.create_task(asyncio.to_thread(ask, server, "audio/mpeg", audio=question))
-        slowest = 0.0
+        others = 0
         while not asked.done():
-            start = time.monotonic()
             await client.get(server.url + "/health")
-            slowest = max(slowest, time.monotonic() - start)
+            others += 1
     assert (await asked).status_code == 200
-    assert slowest < 0.5
+    assert others > 10, (
+        "they get their turn while it is decoded, and between the pieces of the reply"
+    )
