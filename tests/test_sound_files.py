@@ -216,6 +216,16 @@ def test_a_film_without_sound_gets_a_sentence() -> None:
         decode(data.getvalue())
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [("3gp", b"samr"), ("avi", b"U\0\1\0"), ("webm, opus", b"A_OPUS")]
+)
+def test_a_film_whose_sound_nobody_knows_gets_a_sentence(kind: str, name: bytes) -> None:
+    data = KINDS[kind](1)
+    assert name in data
+    with pytest.raises(InvalidAudio, match="no sound that can be read"):
+        decode(data.replace(name, b"XYZW" + name[4:]))
+
+
 def test_a_playlist_is_refused_and_nothing_that_it_names_is_opened(tmp_path: Path) -> None:
     asked = []
 

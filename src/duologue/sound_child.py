@@ -138,11 +138,14 @@ def _ffmpeg_blocks(data: bytes, limit: float, name: str) -> Blocks:
 def _stream_blocks(file: "InputContainer", limit: float, name: str) -> Blocks:
     import av
 
-    streams = file.streams.audio
-    if not streams or streams[0].codec.name not in _CODECS.split(","):
+    known = _CODECS.split(",")
+    for stream in file.streams.audio:
+        form = stream.codec_context
+        # None: FFmpeg itself knows it not, as the spatial sound beside the usual one of some phones.
+        if form is not None and form.codec.name in known:
+            break
+    else:
         raise InvalidAudio(f"{name} holds no sound that can be read")
-    stream = streams[0]
-    form = stream.codec_context
     if form.sample_rate and form.layout.nb_channels:  # or only the first frame knows
         check_format(form.sample_rate, form.layout.nb_channels, name)
     if file.format.name.startswith(("mov", "matroska")) and stream.duration and stream.time_base:
