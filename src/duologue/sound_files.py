@@ -120,45 +120,48 @@ class SoundReader:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()  # `close` meets a start
         self._closed = False
+        self._starting = threading.Lock()  # no process begins after `close` has looked for it
+        self._reading = threading.Lock()  # nobody closes a pipe that somebody reads
 
     def read(
         self, data: bytes, limit: float = math.inf, rate: int | None = None, name: str = "the data"
     ) -> AudioChunk:
         """As `read_audio`; blocks."""
-        while True:
-            if self._process and self._process.poll() is not None:
-                self._end()  # nobody's fault that is here now
-            fresh = self._process is None
-            process = self._process or self._start()
-            try:
-                return _ask(process, data, limit, rate, name)
-            except _Died as death:
-                self._end()
-                if not self._closed:
+        with self._reading:
+            while True:
+                if self._process and self._process.poll() is not None:
+                    self._end()  # nobody's fault that is here now
+                fresh = self._process is None
+                process = self._process or self._start()
+                try:
+                    return _ask(process, data, limit, rate, name)
+                except _Died as death:
+                    self._end()
+                    if self._closed:
+                        raise _shutting_down() from death
                     _log.warning(
                         "the process that reads sound files ended, with code %d", death.code
                     )
-                # What an earlier file has broken, or somebody ended, is not this file's fault.
-                if fresh or self._closed or death.code == _OUT_OF_TIME:
-                    raise _blame(death, name) from death
+                    # What an earlier file has broken, or somebody ended, is not this file's fault.
+                    if fresh or death.code == _OUT_OF_TIME:
+                        raise _blame(death, name) from death
 
     def close(self) -> None:
         """End the process, in the middle of a file, too."""
-        with self._lock:
+        with self._starting:
             self._closed = True
             process = self._process
         if process:
             process.kill()
-            process.wait()
-            _close_pipes(process)
+        with self._reading:
+            self._end()
 
     def _start(self) -> subprocess.Popen[bytes]:
         hidden = {key: text for key, text in os.environ.items() if not key.startswith("DUOLOGUE_")}
-        with self._lock:
+        with self._starting:
             if self._closed:
-                raise ReaderUnavailable("the server is shutting down and reads no more sound files")
+                raise _shutting_down()
             try:
                 process = subprocess.Popen(  # noqa: S603  its arguments are ours
                     (sys.executable, "-m", _CHILD),
@@ -186,12 +189,17 @@ class SoundReader:
         return process
 
     def _end(self) -> None:
-        with self._lock:
-            process, self._process = self._process, None
+        process, self._process = self._process, None
         if process:
             process.kill()
             process.wait()
-            _close_pipes(process)
+            for pipe in (process.stdin, process.stdout):
+                with suppress(OSError):  # what was not taken any more
+                    cast(IO[bytes], pipe).close()
+
+
+def _shutting_down() -> ReaderUnavailable:
+    return ReaderUnavailable("the server is shutting down and reads no more sound files")
 
 
 class SoundReaders:
@@ -260,7 +268,9 @@ def _ask(
         most = int(4 * MOST_SAMPLES * (1 + min(limit, 1e6)))
         answer = _expect(process, stdout.read(min(size, most)), size)
     if kind == SOUND:
-        return AudioChunk(np.frombuffer(answer, np.float32), found)
+        return AudioChunk(
+            np.frombuffer(answer, np.float32).copy(), found
+        )  # which may be written to
     sentence = answer.decode(errors="replace")
     if kind == FAULT:
         _log.warning("a sound file could not be read: %s", sentence)
@@ -313,9 +323,3 @@ def _blame(death: _Died, name: str) -> InvalidAudio | ReaderUnavailable:
             "the process that reads sound files was ended or did not answer; try again later"
         )
     return InvalidAudio(f"{name} cannot be read: it is broken in a way that no decoder survives")
-
-
-def _close_pipes(process: subprocess.Popen[bytes]) -> None:
-    for pipe in (process.stdin, process.stdout):
-        with suppress(OSError):  # what was not taken any more
-            cast(IO[bytes], pipe).close()
