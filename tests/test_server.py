@@ -224,3 +224,12 @@ def test_a_damaged_file_of_figures_stops_no_server(
     (tmp_path / "turns.sqlite3").write_text("damaged" * 1000)
     assert status(serve(data=str(tmp_path)).url + "/health") == 200
     assert "move it away, or choose another folder with --data" in caplog.text
+
+
+def test_no_message_waits_for_the_client_to_confirm_the_one_before(serve: Serve) -> None:
+    server = serve()
+    with connect(server.url.replace("http", "ws") + "/v1/realtime") as line:
+        line.recv(timeout=20)
+        (connection,) = server.server_state.connections
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
