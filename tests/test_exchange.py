@@ -366,6 +366,18 @@ async def test_a_model_of_five_seconds_may_be_gone_on_with_until_it_sounds() -> 
         assert turn.utterance.duration > 6
 
 
+async def test_no_sound_is_joined_to_learn_how_long_a_reply_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr("duologue.model.concatenate")
+    async with call(ScriptedModel([say("One. "), say("Two. ", 8.0)])) as c:
+        await c.live(tone(1), silence(2.5, INPUT_RATE), tone(0.5), silence(1.2, INPUT_RATE))
+        first, second = c.record.saved
+        assert first.receipt.heard == pytest.approx(1.75, abs=0.1)
+        await c.clock.advance(10)
+        assert second.receipt.heard == 9
+
+
 # Whatever comes.
 
 

@@ -6,7 +6,14 @@ import pytest
 
 from calls import HELLO, call
 from duologue.audio import INPUT_RATE, silence
-from duologue.errors import ClientTooSlow, InvalidEvent, ModelFailed, SessionExpired, ShuttingDown
+from duologue.errors import (
+    ClientTooSlow,
+    DuologueError,
+    InvalidEvent,
+    ModelFailed,
+    SessionExpired,
+    ShuttingDown,
+)
 from duologue.events import (
     AudioReceived,
     ClearRequested,
@@ -206,6 +213,17 @@ async def test_idle_time_begins_when_the_reply_was_heard() -> None:
         await c.clock.advance(5.1)
         await c.hear(silence(3.1, INPUT_RATE))
         assert len(c.line.told(IdleTimedOut)) == 1
+
+
+async def test_a_client_that_goes_as_it_is_hung_up_on_is_no_fault() -> None:
+    async with call(ScriptedModel(), limits=Limits(length=60)) as c:
+
+        async def close(error: DuologueError) -> None:
+            raise ConnectionResetError
+
+        c.line.close = close  # type: ignore[method-assign]
+        await c.clock.advance(61)
+        assert c.session._listener.done()
 
 
 async def test_a_session_expires() -> None:

@@ -322,11 +322,11 @@ class Exchange:
         self._outbox.tell(ReplyDone(turn.id, turn.reply_text, reason, error, turn.receipt))
         self._receive(ReplyGenerated(reply.number))
         if turn.audible_at is not None:
-            end = turn.audible_at + turn.reply_audio.duration
+            end = turn.audible_at + turn.reply_seconds
             await self._clock.sleep(max(0.0, end - self._clock.now()))
         self._reply = None
         self._receive(ReplyHeard(reply.number))
-        turn.receipt.heard = turn.reply_audio.duration
+        turn.receipt.heard = turn.reply_seconds
         self._ledger.close(turn, whole=True)
 
     async def _generate(self, reply: _Reply) -> DuologueError | None:

@@ -109,4 +109,4 @@ class ConversationRecord:
 
 
 def _duration(turn: Turn) -> float:
-    return turn.utterance.duration + sum(c.audio.duration for c in turn.reply if c.audio)
+    return turn.utterance.duration + turn.reply_seconds

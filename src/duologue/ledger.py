@@ -160,7 +160,7 @@ class Ledger:
     def cut(self, turn: Turn, heard: float) -> None:
         """Keep of the reply what was heard of it, in seconds."""
         turn.truncate(heard)
-        turn.receipt.heard = turn.reply_audio.duration
+        turn.receipt.heard = turn.reply_seconds
         self._record.save(turn)
 
     def close(self, turn: Turn, *, whole: bool = False) -> None:

@@ -78,6 +78,11 @@ class Turn:
         """The sound of the reply, at `REPLY_RATE`."""
         return concatenate((chunk.audio for chunk in self.reply if chunk.audio), REPLY_RATE)
 
+    @property
+    def reply_seconds(self) -> float:
+        """The length of that sound, which for this need not be joined."""
+        return sum(chunk.audio.duration for chunk in self.reply if chunk.audio)
+
     def truncate(self, heard: float) -> None:
         """Cut sound and words of the reply to the `heard` seconds that reached the user's ear.
 

@@ -71,7 +71,11 @@ class Transport(Protocol):
         ...
 
     async def close(self, error: DuologueError) -> None:
-        """Hang up on the client."""
+        """Hang up on the client.
+
+        Raises:
+            ConnectionError: the client has gone.
+        """
         ...
 
 
@@ -189,7 +193,7 @@ class Session:
             async with asyncio.timeout(self._limits.drain):
                 await self._outbox.join()
                 await self._transport.close(error)
-        except TimeoutError:
+        except (TimeoutError, ConnectionError):
             logger.info("%s does not read its last words", self.id)
         self._listener.cancel()
 
