@@ -2,20 +2,35 @@
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import logging
 import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import cast
 
-from duologue.errors import ModelFailed, ModelUnavailable
+from duologue.errors import DuologueError, ModelFailed, ModelUnavailable
 
 _log = logging.getLogger(__name__)
 
 _PATIENCE = 60.0  # seconds to start; a cold disk and a busy machine were seen to need 5
+_AGAIN = 2.0  # seconds until the next try, where one could not be started
+
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
+
+# In what a process complains of, where a limit is to blame. OpenBLAS goes on to interrupt its process
+# as Ctrl-C would, so the last line says nothing.
+_LIMITS = (
+    "Resource temporarily unavailable",
+    "Cannot allocate memory",
+    "can't start new thread",
+    "Too many open files",
+    "bad_alloc",
+    "MemoryError",
+)
 
 
 def behave() -> None:
@@ -24,6 +39,10 @@ def behave() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform != "win32":
         os.nice(5)  # the sound of the server comes first
+    if sys.platform == "linux":
+        # One that is stopped would not see its standard input end. It ends with the thread that
+        # started it, which is that of the server's event loop.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def tell(answer: object) -> None:
@@ -44,6 +63,8 @@ class Child:
         self._stdout = cast(asyncio.StreamReader, process.stdout)
         self._stderr = cast(asyncio.StreamReader, process.stderr)
         self._complaint = ""
+        self._reading = asyncio.Lock()
+        self._dismissed = False
         self._listening = asyncio.create_task(self._listen())
         self.greeting: object = None
 
@@ -71,18 +92,13 @@ class Child:
                 stderr=PIPE,
                 env={**os.environ, **(environment or {})},
             )
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread to watch it from
             raise ModelUnavailable(f"the {name} could not start: {error}") from error
         child = cls(name, process)
         started = False
         try:
-            async with asyncio.timeout(_PATIENCE):
-                child.greeting = await child.answer()
+            child.greeting = await child.answer(_PATIENCE)
             started = True
-        except TimeoutError as error:
-            raise ModelUnavailable(
-                f"the {name} did not start within {_PATIENCE:.0f} seconds"
-            ) from error
         except ModelFailed as error:
             raise ModelUnavailable(f"the {name} could not start: {child._complaint}") from error
         finally:
@@ -99,28 +115,44 @@ class Child:
         """Write to its standard input; all of it arrives, whether somebody waits for it or not."""
         self._stdin.write(data)
 
-    async def answer(self) -> object:
-        """The next line that it writes.
+    async def answer(self, within: float) -> object:
+        """The next line that it writes, `within` so many seconds. Else it is ended.
 
         Raises:
-            ModelFailed: there is none, because the process has ended.
+            ModelFailed: there is none, because the process has ended, or hangs.
         """
-        line = await self._stdout.readline()
+        try:
+            async with asyncio.timeout(within), self._reading:
+                line = await self._stdout.readline()
+        except TimeoutError as error:
+            self._complaint = f"it gave nothing for {within:g} s"
+            await self._end()
+            raise ModelFailed(f"the {self._name} hung: {self._complaint}") from error
         if not line.endswith(b"\n"):
-            await self.close()
+            await self._end()
             raise ModelFailed(f"the {self._name} broke down: {self._complaint}")
         answer: object = json.loads(line)
         return answer
 
+    async def ended(self) -> str:
+        """Wait until it has ended; gives back why, or nothing if it was closed."""
+        code = await self._process.wait()
+        return "" if self._dismissed else self._complaint or f"its process ended with code {code}"
+
     async def close(self) -> None:
         """End it at once, and wait until it is gone."""
+        self._dismissed = self._dismissed or self.alive
+        await self._end()
+
+    async def _end(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()  # it has nothing to lose
         code = await self._process.wait()
         self._stdin.close()
         with contextlib.suppress(ConnectionError):
             await self._stdin.wait_closed()
-        await self._stdout.read()
+        async with self._reading:
+            await self._stdout.read()
         await asyncio.shield(self._listening)
         self._complaint = self._complaint or f"its process ended with code {code}"
 
@@ -129,4 +161,68 @@ class Child:
         while line := await self._stderr.readline():
             if text := line.decode(errors="replace").strip():
                 _log.debug("%s: %s", self._name, text)
-                self._complaint = text
+                if not any(sign in self._complaint for sign in _LIMITS):
+                    self._complaint = text
+
+
+class Kept:
+    """A child that is there when it is needed: whenever it ends, another is started.
+
+    Attributes:
+        trouble: why it is not there at this moment; empty: it is.
+    """
+
+    def __init__(self, name: str, start: Callable[[], Awaitable[Child]]) -> None:
+        """Keep the one that `start` starts."""
+        self.trouble = ""
+        self._name, self._start = name, start
+        self._starting = asyncio.Lock()
+        self._child: Child | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start it, and keep it from now on.
+
+        Raises:
+            ModelUnavailable: it did not start; says why.
+        """
+        await self.ready()
+        self._keeping = asyncio.create_task(self._keep())
+
+    async def ready(self) -> Child:
+        """The child that runs; if none does, one is started first.
+
+        Raises:
+            ModelUnavailable: it did not start; says why.
+        """
+        async with self._starting:
+            if self._child is None or not self._child.alive:
+                if self._child:
+                    await self._child.close()
+                self._child = await self._start()
+                self.trouble = ""
+            return self._child
+
+    async def close(self) -> None:
+        """End it for good."""
+        if self._keeping:
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
+        async with self._starting:
+            if self._child:
+                await self._child.close()
+            self._child = None
+
+    async def _keep(self) -> None:
+        """Start another before somebody needs it."""
+        while True:
+            try:
+                child = await self.ready()
+            except DuologueError as error:
+                self.trouble = str(error)
+                _log.warning("%s; trying again in %g s", error, _AGAIN)
+                await asyncio.sleep(_AGAIN)
+                continue
+            if why := await child.ended():
+                self.trouble = f"the {self._name} is being started again: {why}"
+                _log.warning("%s", self.trouble)

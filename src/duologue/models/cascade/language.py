@@ -2,19 +2,22 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import math
+import os
 import secrets
 import string
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import TypeVar
 
 import openai
 from openai.types.chat import ChatCompletionMessageParam
 
-from duologue.child import Child
-from duologue.errors import DuologueError, ModelFailed
+from duologue.child import Child, Kept
+from duologue.errors import ModelFailed
 from duologue.model import Turn
 from duologue.models.cascade.clauses import Clauses
 from duologue.models.cascade.llama_child import KEY, SLOTS
@@ -22,13 +25,22 @@ from duologue.models.cascade.llama_child import KEY, SLOTS
 _log = logging.getLogger(__name__)
 
 _LONGEST_ANSWER = 80  # tokens, about 25 s of speech
-_PATIENCE = 30.0  # seconds without a sign of life
+# Seconds without a sign of life to anybody: it tells of each 32 tokens that it reads, which take 0.25 s
+# on a machine with nothing else to do.
+_PATIENCE = 5.0
+
+# Seconds without a sign to one while others get theirs: prompts are read one after the other.
+_BUSY = 60.0
+
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 # In tokens; together with the answer they stay below llama_child.SLOT_TOKENS even where the estimate
 # is off by a half. One thread reads 130 tokens a second, so what is new in them delays the answer.
 _INSTRUCTIONS = 600
 _HISTORY = 300
 _QUESTION = 150
+
+_Sign = TypeVar("_Sign")
 
 _LETTERS = f"{string.ascii_letters} ".encode()
 
@@ -39,8 +51,13 @@ _EXAMPLE = (("Good morning.", "Good morning! How can I help you?"),)
 _SAMPLING = {
     "dry_multiplier": 0.8,  # against going round in circles ...
     "dry_allowed_length": 8,  # tokens: ... but what was said before may be said again
-    "return_progress": True,  # only who is written to while reading is seen to have hung up
+    # Only who is written to while reading is seen to have hung up; and who reads is seen to be alive.
+    "return_progress": True,
 }
+
+
+class _Broken(ModelFailed):
+    """The process failed, not the conversation: another one may do better."""
 
 
 class LanguageModel:
@@ -50,19 +67,23 @@ class LanguageModel:
         self._weights = weights
         self._key = secrets.token_urlsafe()  # llama.cpp serves whoever brings it
         self._slots = asyncio.Semaphore(SLOTS)
-        self._starting = asyncio.Lock()
-        self._child: Child | None = None
+        self._kept = Kept("language model", self._start_child)
+        self._waits: set[asyncio.Timeout] = set()  # each ends when nobody is given anything
         self._client = openai.AsyncOpenAI(
             api_key=self._key,
             base_url="http://127.0.0.1/v1",  # its port is known when the process runs
             # No proxy of the environment between this machine and itself.
-            http_client=openai.DefaultAsyncHttpxClient(trust_env=False, timeout=_PATIENCE),
-            timeout=_PATIENCE,
+            http_client=openai.DefaultAsyncHttpxClient(trust_env=False, timeout=_BUSY),
+            timeout=_BUSY,
             max_retries=0,
             # The server drops connections that are kept, so 1 in 15 requests on them failed.
             default_headers={"Connection": "close"},
         )
-        self._repairs: set[asyncio.Task[None]] = set()
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the process at this moment; empty: nothing."""
+        return self._kept.trouble
 
     async def start(self) -> None:
         """Start the process, and let it read what all conversations begin with.
@@ -70,7 +91,7 @@ class LanguageModel:
         Raises:
             ModelUnavailable: it cannot be started; says why.
         """
-        await self._ready()
+        await self._kept.start()
         await asyncio.gather(*(self._warm_up() for _ in range(SLOTS)))
 
     async def answer(
@@ -81,7 +102,7 @@ class LanguageModel:
         An answer that grows too long ends with its last whole clause.
 
         Raises:
-            ModelFailed: the language model broke down; a new one starts.
+            ModelFailed: the language model broke down or hung; a new one starts.
         """
         clauses, said, whole = Clauses(), False, True
         async with (
@@ -98,10 +119,7 @@ class LanguageModel:
 
     async def close(self) -> None:
         """End the process."""
-        for task in self._repairs:
-            task.cancel()
-        await asyncio.gather(*self._repairs, return_exceptions=True)
-        await self._stop()
+        await self._kept.close()
         await self._client.close()
 
     async def _warm_up(self) -> None:
@@ -111,63 +129,107 @@ class LanguageModel:
     async def _pieces(
         self, conversation: list[ChatCompletionMessageParam]
     ) -> AsyncGenerator[tuple[str, bool], None]:
-        """The answer as it is written: a few letters, and whether the answer is whole by now."""
-        await self._ready()
-        child = self._child
+        """The answer as it is written: a few letters, and whether the answer is whole by now.
+
+        Where the process fails before the first letter, the next one is asked once again.
+        """
+        for last in (False, True):
+            begun = False
+            try:
+                async with contextlib.aclosing(self._write(conversation)) as pieces:
+                    async for piece in pieces:
+                        begun = begun or bool(piece[0])
+                        yield piece
+            except _Broken as error:
+                if begun or last:
+                    raise
+                _log.warning("%s; the conversation is answered once again", error)
+            else:
+                return
+
+    async def _write(
+        self, conversation: list[ChatCompletionMessageParam]
+    ) -> AsyncGenerator[tuple[str, bool], None]:
+        child = await self._kept.ready()
         ended = False
         try:
-            stream = await self._client.chat.completions.create(
-                model="smollm2",
-                messages=conversation,
-                stream=True,
-                max_tokens=_LONGEST_ANSWER,
-                temperature=0,
-                extra_body=_SAMPLING,
+            stream = await self._in_time(
+                self._client.chat.completions.create(
+                    model="smollm2",
+                    messages=conversation,
+                    stream=True,
+                    max_tokens=_LONGEST_ANSWER,
+                    temperature=0,
+                    extra_body=_SAMPLING,
+                )
             )
             async with stream:  # closing it is what stops the server
-                async for chunk in stream:
+                while chunk := await self._in_time(anext(stream, None)):
                     for choice in chunk.choices:
                         ended = choice.finish_reason is not None
                         yield choice.delta.content or "", choice.finish_reason == "stop"
         except openai.APIStatusError as error:
             raise ModelFailed(f"the language model refused the conversation: {error}") from error
+        except TimeoutError as error:
+            await child.close()
+            raise _Broken(
+                f"the language model hung: it gave nothing for {_PATIENCE:g} s; "
+                "it is being started again"
+            ) from error
         except openai.APIError as error:
-            self._in_background(child)
-            raise ModelFailed("the language model broke down; it is being started again") from error
+            raise await self._sentence(child, error) from error
         if not ended:
-            self._in_background(child)
-            raise ModelFailed("the language model stopped in the middle of an answer")
+            await child.close()
+            raise _Broken("the language model stopped in the middle of an answer")
 
-    async def _ready(self, broken: Child | None = None) -> None:
-        """Start the process, unless it runs and is not the `broken` one."""
-        async with self._starting:
-            if self._child and self._child.alive and self._child is not broken:
-                return
-            await self._stop()
-            self._child = await Child.start(
-                "language model",
-                "duologue.models.cascade.llama_child",
-                str(self._weights),
-                environment={KEY: self._key},
+    async def _sentence(self, child: Child, error: openai.APIError) -> ModelFailed:
+        """What a failure means; a process that is to blame is ended, so that another one starts."""
+        if short := _shortage(error):
+            return ModelFailed(
+                f"this server has no room for one more answer ({short}); try again later"
             )
-            self._client.base_url = f"{self._child.greeting}/v1"
+        if isinstance(error, openai.APITimeoutError):
+            return ModelFailed(
+                f"the language model was busy with other answers for {_BUSY:g} s; try again later"
+            )
+        await child.close()
+        return _Broken("the language model broke down; it is being started again")
 
-    async def _stop(self) -> None:
-        if self._child:
-            await self._child.close()
-        self._child = None
+    async def _in_time(self, sign: Awaitable[_Sign]) -> _Sign:
+        """Wait for a sign of life; for nobody else's either may be there for too long.
 
-    def _in_background(self, broken: Child | None) -> None:
-        """Replace a process that broke down, so that the next answer need not wait for it."""
-        task = asyncio.create_task(self._repair(broken))
-        self._repairs.add(task)
-        task.add_done_callback(self._repairs.discard)
+        Raises:
+            TimeoutError: the process hangs.
+        """
+        async with asyncio.timeout(_PATIENCE) as wait:
+            self._waits.add(wait)
+            try:
+                result = await sign
+            finally:
+                self._waits.discard(wait)
+        for other in self._waits:
+            if not other.expired():
+                other.reschedule(asyncio.get_running_loop().time() + _PATIENCE)
+        return result
 
-    async def _repair(self, broken: Child | None) -> None:
-        try:
-            await self._ready(broken)
-        except DuologueError as error:
-            _log.warning("%s", error)
+    async def _start_child(self) -> Child:
+        child = await Child.start(
+            "language model",
+            "duologue.models.cascade.llama_child",
+            str(self._weights),
+            environment={KEY: self._key},
+        )
+        self._client.base_url = f"{child.greeting}/v1"
+        return child
+
+
+def _shortage(error: BaseException | None) -> str:
+    """What this process, not the child, has too little of; empty: it has enough."""
+    while error:
+        if isinstance(error, OSError) and error.errno in _SHORTAGES:
+            return os.strerror(error.errno)
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def messages(

@@ -52,6 +52,11 @@ class Cascade:
         self._language = LanguageModel(weights.locate("smollm2-135m"))
         self._synthesiser = Synthesiser(voice)
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with one of the processes at this moment; empty: nothing."""
+        return self._recogniser.trouble or self._language.trouble
+
     async def start(self) -> None:
         """Start the processes, and warm them up."""
         try:

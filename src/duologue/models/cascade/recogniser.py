@@ -4,14 +4,23 @@ import asyncio
 import logging
 import re
 from collections.abc import Coroutine
+from dataclasses import dataclass
 
-from duologue.child import Child
-from duologue.errors import DuologueError, ModelFailed
+from duologue.child import Child, Kept
+from duologue.errors import ModelFailed
 
 _log = logging.getLogger(__name__)
 
+_CHILD = "duologue.models.cascade.pocketsphinx_child"
+
+# Seconds that an utterance may take, and those that each second of it adds. It takes 0.13 of its own
+# length on a machine with nothing else to do.
+_LIMIT, _LIMIT_EACH = 3.0, 0.5
+
 # Seconds that an abandoned utterance may still take. Most need less than the 0.5 s of a new process.
 _PATIENCE = 0.5
+
+_BYTES = 2 * 16_000  # of a second of PCM16
 
 _QUESTION = re.compile(
     r"(what|who|whom|whose|which|when|where|why|how|is|are|am|was|were|do|does|did|can|could"
@@ -19,15 +28,31 @@ _QUESTION = re.compile(
 )
 
 
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A process that recognises one utterance at a time.
+
+    Attributes:
+        kept: the process.
+        asked: the one that has been sent an utterance and has not answered yet.
+    """
+
+    kept: Kept
+    asked: Child | None = None
+
+
 class Recogniser:
     """Recognises a few utterances at once; more wait in a queue, first come, first served."""
 
     def __init__(self, count: int) -> None:
-        self._count = count
-        # None: a place whose process could not be started again; who takes it tries once more.
-        self._free: asyncio.Queue[Child | None] = asyncio.Queue()
-        self._children: set[Child] = set()
+        self._places = [_Place(Kept("recogniser", _start_child)) for _ in range(count)]
+        self._free: asyncio.Queue[_Place] = asyncio.Queue()
         self._repairs: set[asyncio.Task[None]] = set()
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with one of the processes at this moment; empty: nothing."""
+        return next((place.kept.trouble for place in self._places if place.kept.trouble), "")
 
     async def start(self) -> None:
         """Start the processes.
@@ -36,12 +61,13 @@ class Recogniser:
             ModelUnavailable: one of them cannot be started; says why.
         """
         started = await asyncio.gather(
-            *(self._start_child() for _ in range(self._count)), return_exceptions=True
+            *(place.kept.start() for place in self._places), return_exceptions=True
         )
-        for child in started:
-            if isinstance(child, BaseException):
-                raise child
-            self._free.put_nowait(child)
+        for failure in started:
+            if failure is not None:
+                raise failure
+        for place in self._places:
+            self._free.put_nowait(place)
 
     async def recognise(self, pcm: bytes) -> str:
         """What was said, written as a sentence; empty when there are no words in it.
@@ -50,48 +76,33 @@ class Recogniser:
             pcm: PCM16 at 16 kHz.
 
         Raises:
-            ModelFailed: the recogniser broke down; a new one starts.
+            ModelFailed: the recogniser broke down or hung, and the one after it, too.
         """
-        child = await self._free.get()
+        place = await self._free.get()
         answered = False
         try:
-            if child is None:
-                child = await self._start_child()
-            child.send(len(pcm).to_bytes(4, "little") + pcm)
-            words = await child.answer()
+            words = await _ask(place, pcm)
             answered = True
         finally:
             if answered:
-                self._free.put_nowait(child)
+                self._free.put_nowait(place)
             else:
-                self._in_background(self._repair(child))
-        return written(str(words))
+                self._in_background(self._repair(place))
+        return written(words)
 
     async def close(self) -> None:
         """End the processes."""
         for task in self._repairs:
             task.cancel()
         await asyncio.gather(*self._repairs, return_exceptions=True)
-        await asyncio.gather(*(child.close() for child in self._children))
-        self._children.clear()
+        await asyncio.gather(*(place.kept.close() for place in self._places))
 
-    async def _start_child(self) -> Child:
-        child = await Child.start("recogniser", "duologue.models.cascade.pocketsphinx_child")
-        self._children.add(child)
-        return child
-
-    async def _repair(self, child: Child | None) -> None:
+    async def _repair(self, place: _Place) -> None:
         """Make a place free again whose utterance was abandoned, or whose process broke down."""
-        if child and not await _finishes(child):
-            await child.close()
-            self._children.discard(child)
-            child = None
-        if child is None:
-            try:
-                child = await self._start_child()
-            except DuologueError as error:
-                _log.warning("%s", error)
-        self._free.put_nowait(child)
+        if place.asked and not await _finishes(place.asked):
+            await place.asked.close()  # and another takes its place
+        place.asked = None
+        self._free.put_nowait(place)
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -108,11 +119,32 @@ def written(words: str) -> str:
     return text[0].upper() + text[1:] + mark
 
 
+async def _start_child() -> Child:
+    return await Child.start("recogniser", _CHILD)
+
+
+async def _ask(place: _Place, pcm: bytes) -> str:
+    """The words of an utterance. Where a process broke down, the next one is asked once again."""
+    for last in (False, True):
+        child = place.asked = await place.kept.ready()
+        child.send(len(pcm).to_bytes(4, "little") + pcm)
+        try:
+            words = await child.answer(_LIMIT + _LIMIT_EACH * len(pcm) / _BYTES)
+        except ModelFailed as error:
+            place.asked = None
+            if last:
+                raise
+            _log.warning("%s; the utterance is recognised once again", error)
+        else:
+            place.asked = None
+            return str(words)
+    raise AssertionError("one of the two has returned or raised")
+
+
 async def _finishes(child: Child) -> bool:
     """Whether a process comes to the end of an utterance that nobody wants any more."""
     try:
-        async with asyncio.timeout(_PATIENCE):
-            await child.answer()
-    except (TimeoutError, ModelFailed):
+        await child.answer(_PATIENCE)
+    except ModelFailed:
         return False
     return True
