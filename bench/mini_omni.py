@@ -19,9 +19,9 @@ import numpy as np
 from bench.load import RECORDINGS
 from bench.server import Server
 from duologue.audio import INPUT_RATE, REPLY_RATE, Samples
+from duologue.cpus import cpus
 from duologue.errors import ModelUnavailable
 from duologue.log_mel import frames_of, log_mel
-from duologue.models import mini_omni
 from duologue.models.mini_omni.arrangement import variant
 from duologue.models.mini_omni.checkpoint import (
     SNAC,
@@ -43,7 +43,7 @@ from duologue.nets.snac import snac_decoder
 from duologue.nets.snac_stream import SeededNoise, SnacStream, speak
 from duologue.sound_files import read_audio
 
-THREADS = mini_omni.cores()
+THREADS = cpus()
 
 
 def roof() -> float:

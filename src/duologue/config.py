@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from duologue.errors import InvalidSetting, quoted
 from duologue.events import PatienceSetting
+from duologue.folders import expand
 from duologue.transports.address import parse_origin, split_host
 from duologue.transports.subpath import is_path
 
@@ -44,7 +45,8 @@ class Config:
     )
     host: str = _setting(
         "127.0.0.1",
-        "address to serve on. 0.0.0.0: everybody who reaches this machine may talk with it.",
+        "address to serve on. 0.0.0.0: everybody who reaches this machine may talk with it, "
+        "but browsers give the microphone to pages on localhost or https only.",
     )
     port: int = _setting(7860, "to serve on.")
     root_path: str = _setting(
@@ -63,7 +65,8 @@ class Config:
         default="",
         repr=False,
         metadata={
-            "help": "programs must know it; best given as DUOLOGUE_API_KEY. Empty: none is asked for."
+            "help": "programs must know it. As a flag every user of this computer can see it in the list "
+            "of processes: give it as DUOLOGUE_API_KEY or in the file. Empty: none is asked for."
         },
     )
     page: bool = _setting(True, "serve the page, not only the line.")
@@ -146,12 +149,16 @@ class Config:
 
     @property
     def turn_log(self) -> Path:
-        """The file in `data`, or else in $XDG_DATA_HOME/duologue or ~/.local/share/duologue."""
+        """The file in `data`, or else in $XDG_DATA_HOME/duologue or ~/.local/share/duologue.
+
+        Raises:
+            InvalidSetting: nobody knows where ~ is.
+        """
         shared = Path(os.environ.get("XDG_DATA_HOME", ""))
         # The XDG specification says that a relative path is to be ignored.
-        usual = shared if shared.is_absolute() else Path.home() / ".local/share"
-        folder = Path(self.data).expanduser() if self.data else usual / "duologue"
-        return folder / "turns.sqlite3"
+        usual = shared if shared.is_absolute() else Path("~/.local/share")
+        folder = self.data or str(usual / "duologue")
+        return expand(folder) / "turns.sqlite3"
 
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}

@@ -2,13 +2,22 @@
 
 import asyncio
 import base64
+import ipaddress
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
 
-from openai import AsyncOpenAI, OpenAIError
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAIError
 from openai.types.realtime import RealtimeServerEvent
-from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.exceptions import (
+    InvalidHandshake,
+    InvalidProxy,
+    InvalidStatus,
+    ProxyError,
+    WebSocketException,
+)
 
 from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16
 from duologue.errors import DuologueError, InvalidApiKey, Unreachable
@@ -49,11 +58,20 @@ async def ask(url: str, question: AudioChunk, api_key: str = "", patience: float
         DuologueError: what the server says is wrong.
     """
     line = url.rstrip("/").replace("http", "ws", 1) + "/v1"
-    client = AsyncOpenAI(api_key=api_key or "not needed", base_url=url, websocket_base_url=line)
+    client = AsyncOpenAI(
+        api_key=api_key or "not needed",
+        base_url=url,
+        websocket_base_url=line,
+        # It is not used, and with proxies of some kinds in the environment it could not even be made.
+        http_client=DefaultAsyncHttpxClient(trust_env=False),
+    )
+    options: Any = {"proxy": None} if _is_near(url) else {}
     try:
         async with (
             asyncio.timeout(patience),
-            client.realtime.connect(model="duologue") as connection,
+            client.realtime.connect(
+                model="duologue", websocket_connection_options=options
+            ) as connection,
         ):
             await connection.session.update(
                 session={"type": "realtime", "audio": {"input": {"turn_detection": None}}}
@@ -74,8 +92,24 @@ async def ask(url: str, question: AudioChunk, api_key: str = "", patience: float
         raise InvalidApiKey(
             f"the server at {url} asks for its API key; give it as DUOLOGUE_API_KEY"
         ) from error
-    except (OSError, InvalidHandshake, WebSocketException, OpenAIError) as error:
+    except (ImportError, ProxyError, InvalidProxy) as error:
+        raise Unreachable(
+            f"the proxy that the environment names does not lead to {url}: {error}; "
+            "unset it, or name the server in NO_PROXY"
+        ) from error
+    except (OSError, ValueError, InvalidHandshake, WebSocketException, OpenAIError) as error:
         raise Unreachable(f"there is no Duologue server at {url}: {error}") from error
+    finally:
+        await client.close()
+
+
+def _is_near(url: str) -> bool:
+    """Whether a server is on this computer or in its own network, where no proxy leads to."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." not in host or host.endswith((".localhost", ".local"))
 
 
 async def _collect(events: AsyncIterator[RealtimeServerEvent]) -> Answer:

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from duologue import connections, metrics
+from duologue.addresses import microphone_hint, url_of
 from duologue.config import Config
 from duologue.errors import (
     InvalidSetting,
@@ -261,6 +262,10 @@ def _load_page() -> ModuleType:
             f"the page needs the package {error.name!r}; install it with: "
             "pip install 'duologue[page]', or serve the line alone with --no-page"
         ) from error
+    except (ImportError, ValueError) as error:  # Gradio looks at the proxies of the environment
+        raise InvalidSetting(
+            f"the page cannot be loaded: {error}; mend that, or serve the line alone with --no-page"
+        ) from error
 
 
 def _mount_page(app: Starlette, server: Server) -> None:
@@ -321,7 +326,8 @@ async def running(
                 await starting
                 yield Uvicorn(server, listener)
         finally:
-            await asyncio.wait([starting])
+            starting.cancel()  # it is still starting only if nobody waits for it any more
+            await asyncio.gather(starting, return_exceptions=True)
             await model.close()
 
 
@@ -329,7 +335,8 @@ class Uvicorn(uvicorn.Server):
     """uvicorn, which lets the replies under way end before it hangs up.
 
     Attributes:
-        url: where it serves.
+        url: where it serves, for this computer.
+        hint: what to tell of the microphone, where other computers reach it; else empty.
         model: that answers there.
     """
 
@@ -337,8 +344,8 @@ class Uvicorn(uvicorn.Server):
         self._server = server
         self.model = server.model
         self._listener = listener
-        host, port = listener.getsockname()[:2]
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self.url = url_of(listener)
+        self.hint = microphone_hint(listener)
         self._connections = connections.Connections(connections.raise_descriptor_limit())
         super().__init__(
             connections.Config(

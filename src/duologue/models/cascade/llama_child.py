@@ -29,6 +29,7 @@ def main() -> None:
     settings.n_ctx = SLOTS * SLOT_TOKENS
     settings.cpuparams.n_threads = 1  # two stall each other when the machine is busy
     settings.cpuparams_batch.n_threads = 1
+    settings.n_threads_http = SLOTS + 2  # its default goes by the machine, not by the container
     # 32 tokens take 0.25 s to read: as long as others wait, and as an abandoned prompt goes on.
     settings.n_batch = settings.n_ubatch = 32
     settings.cache_ram_mib = 128  # of earlier conversations; its default is 8 GB

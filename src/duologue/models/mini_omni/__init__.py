@@ -6,10 +6,10 @@ the original computes.
 
 import ctypes.util
 import importlib.util
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from duologue.cpus import cpus
 from duologue.engine import Engine
 from duologue.errors import InvalidSetting, ModelUnavailable
 from duologue.model import SpeechModel
@@ -43,7 +43,7 @@ def load(
         max_reply: seconds that a reply may last, 1 to 120.
         window: seconds that the encoder listens to, 1 to 30. It was trained with 30: less is quicker,
             and changes what it hears.
-        threads: that compute on a CPU; auto: one for each core.
+        threads: that compute on a CPU; auto: one for each processor.
 
     Raises:
         ModelUnavailable: a package or the weights are missing, or there is no such device.
@@ -72,18 +72,11 @@ def load(
         max_reply=_number("max_reply", max_reply, 1, 120),
         window=_number("window", window, 1, 30),
     )
-    used = cores() if threads == "auto" else _number("threads", threads, 1, 256)
+    used = cpus() if threads == "auto" else _number("threads", threads, 1, 256)
     opener = _opener(checkpoint, device, precision, options.slots, options.window, used)
     noise = "Random weights: all it utters is noise. " if checkpoint.random else ""
     note = f"{noise}{_LABELS.get(precision, '')}Mini-Omni hears this turn only."
     return Engine(MiniOmni(opener, checkpoint.folder / TOKENIZER, options, note))
-
-
-def cores() -> int:
-    """How many this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def is_there() -> bool:
