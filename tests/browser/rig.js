@@ -7,9 +7,9 @@
     tracks: { mic: [], speaker: [] },
     sent: [], // what the newest line was sent of the microphone: base64 of PCM16
     sentSamples: 0,
-    lines: 0,
     contexts: [],
     live: [],
+    lines: [],
     words: null,
     cue: null, // {state, act}: what is done as soon as the page is in that state
     hold: null, // a promise that getUserMedia waits for
@@ -88,7 +88,18 @@
     await context.audioWorklet.addModule(TAP_URL);
     const input = context.createGain();
     connect.call(input, tap(context, "mic"));
+    hiss(context, input);
     return { context, input };
+  }
+
+  /** The noise of any microphone, at -80 dB: one that gives exact zeros is muted or dead. */
+  function hiss(context, input) {
+    const buffer = context.createBuffer(1, context.sampleRate, context.sampleRate);
+    const noise = buffer.getChannelData(0);
+    for (let i = 0; i < noise.length; i++) noise[i] = (Math.random() - 0.5) * 3.5e-4;
+    const source = new AudioBufferSourceNode(context, { buffer, loop: true });
+    connect.call(source, input);
+    source.start();
   }
 
   // What a loudspeaker plays comes back into the microphone 50 ms later, spread over 100 ms. All of that in the
@@ -165,7 +176,7 @@
   }
 
   /** What the newest line was sent since the last call. */
-  rig.drainSent = () => ({ track: `${performance.timeOrigin} ${rig.lines}`, samples: rig.sent.splice(0) });
+  rig.drainSent = () => ({ track: `${performance.timeOrigin} ${rig.lines.length}`, samples: rig.sent.splice(0) });
 
   // The line: every event but its sound.
   function digest(data) {
@@ -186,7 +197,7 @@
       this.addEventListener("close", () => note({ closed: true }));
       rig.socket = this;
       rig.sent = [];
-      rig.lines++;
+      rig.lines.push(this.url);
     }
     send(data) {
       note({ out: digest(data) });

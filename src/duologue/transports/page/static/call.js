@@ -3,7 +3,8 @@
 import { EchoGate } from "./echo.js";
 import { fromBase64, Line } from "./line.js";
 import { addWorklets, Microphone, openContext, Speaker, WIRE_RATE } from "./sound.js";
-import { explain, explainCut, explainIdle, FATAL } from "./words.js";
+import { Watch } from "./watch.js";
+import { explain, explainCut, explainIdle, explainMute, explainRefusal, FATAL } from "./words.js";
 
 const ALERT = 256 / WIRE_RATE; // seconds of microphone sent at once during a reply: two quanta; it ducks 15 ms earlier
 
@@ -21,7 +22,7 @@ const ALERT = 256 / WIRE_RATE; // seconds of microphone sent at once during a re
  *
  * @typedef {object} Listener
  * @property {(state: string) => void} state idle, connecting, listening, hearing, thinking or speaking
- * @property {(code: string, sentence: string) => void} failure
+ * @property {(code: string, sentence: string) => void} failure both are empty when the last one is over
  * @property {(level: number) => void} level of the microphone, 0..1
  * @property {(words: {user?: string, reply?: string}) => void} turn the conversation has changed
  * @property {(words: {reply: string}) => void} caption a reply goes on: all its words so far
@@ -38,10 +39,11 @@ export class Call {
   #state = "idle";
   #context = null;
   #microphone = null;
+  #watch = null;
   #speaker = null;
   #line = null;
   #gate = null;
-  #open = false; // the server has said hello
+  #open = false; // the server has said hello, and the line is not lost
   #response = null; // whose sound is welcome
   #caption = ""; // its words so far
   #utterance = null; // the item of the newest
@@ -104,33 +106,42 @@ export class Call {
   /** End at once: be silent, let go of the microphone, keep of the reply what was heard. */
   async stop() {
     if (this.#over) return;
-    this.#over = true;
-    this.#microphone?.release();
+    this.#letGo();
     this.#become("idle");
     const { item, played } = await this.#silence();
     if (item && this.#open) await this.#line.farewell(item, played);
     else this.#line?.close();
-    this.#context?.close();
-    this.#on.turn({});
+    this.#closeContext();
+    // Not when the server is away: Gradio would tell so, too, and reload the page once it is back.
+    if (this.#open) this.#on.turn({});
   }
 
   /** End within this very function: the page is going away. */
   abandon() {
     if (this.#over) return;
-    this.#over = true;
-    this.#microphone?.release();
+    this.#letGo();
     if (this.#speaker?.item) {
       this.#line?.cancel();
       this.#line?.truncate(this.#speaker.item, this.#speaker.played);
     }
     this.#line?.close();
-    this.#context?.close();
+    this.#closeContext();
+  }
+
+  #letGo() {
+    this.#over = true;
+    this.#watch?.stop();
+    this.#microphone?.release();
+  }
+
+  #closeContext() {
+    this.#context?.close().catch(() => {}); // it may have been closed by whoever stopped the sound
   }
 
   async #connect() {
     if (!navigator.mediaDevices?.getUserMedia) return this.#fail("insecure");
     this.#context = openContext();
-    this.#context.resume(); // in the click; it is waited for by the sound itself
+    this.#context.resume().catch(() => {}); // in the click; what becomes of it is watched later
     try {
       await addWorklets(this.#context);
     } catch {
@@ -158,21 +169,27 @@ export class Call {
     });
     this.#line = new Line(this.#conf.url, this.conversation, {
       event: (event) => this.#receive(event),
-      lost: () => this.#fail(this.#open ? "lost" : "unreachable"),
+      lost: (code, message) => this.#onLost(code, message),
     });
     await microphone.listen(this.#context, this.#conf.streamEvery, {
       chunk: (pcm, level, at) => this.#send(pcm, level, at),
       lost: () => this.#fail("unplugged"),
     });
     // Stopped during this last wait: the context of its own may have come after the release.
-    if (this.#over) microphone.release();
+    if (this.#over) return microphone.release();
+    this.#watch = new Watch(this.#context, microphone, {
+      dead: (code) => this.#fail(code),
+      mute: () => this.#on.failure("microphone_mute", explainMute(microphone.label, microphone.muted)),
+      back: () => this.#on.failure("", ""),
+    });
   }
 
   #send(pcm, level, at) {
     if (this.#over) return;
+    const seconds = pcm.length / WIRE_RATE;
+    this.#watch?.hear(level, seconds, this.#state === "listening");
     this.#on.level(this.deaf ? 0 : level);
-    if (!this.#open || this.deaf) return;
-    this.#line.append(pcm, this.#gate.isEcho(level, pcm.length / WIRE_RATE, at, this.#speaker.latency));
+    if (!this.deaf) this.#line.append(pcm, this.#gate.isEcho(level, seconds, at, this.#speaker.latency));
   }
 
   #become(state) {
@@ -184,6 +201,20 @@ export class Call {
   #fail(code, message) {
     if (this.#over) return;
     this.#on.failure(code, explain(code, message));
+    this.stop();
+  }
+
+  #onLost(code, message) {
+    const opened = this.#open;
+    this.#open = false;
+    if (opened) this.#fail(code, message);
+    else this.#refuse(code, message);
+  }
+
+  /** The server did not take the call. */
+  #refuse(code, message) {
+    if (this.#over) return;
+    this.#on.failure(code, explainRefusal(code, message));
     this.stop();
   }
 
@@ -278,7 +309,8 @@ export class Call {
       this.#on.ducked(false);
     },
     error: ({ error }) => {
-      if (FATAL.includes(error.code)) this.#fail(error.code, error.message);
+      if (!this.#open) this.#refuse(error.code, error.message);
+      else if (FATAL.includes(error.code)) this.#fail(error.code, error.message);
       else this.#on.failure(error.code, explain(error.code, error.message));
     },
   };

@@ -1,33 +1,47 @@
 // The line to the server: the OpenAI Realtime API over a WebSocket.
 
+import { Heartbeat } from "./heartbeat.js";
+import { WIRE_RATE } from "./sound.js";
+
 const EAGERNESS = { quick: "high", normal: "medium", patient: "low" }; // the API's words for it
+const OPENING = 10000; // milliseconds until the server must have said hello; what is said meanwhile is kept
+const PROBE = 3000; // milliseconds for anything at all to answer
+const MESSAGE_RATE = (WIRE_RATE * 2 * 4) / 3; // characters a second of sound: base64 of PCM16
 
 /**
- * One connection. Sends what it is told, and hands on every server event by its type.
+ * One connection. Sends what it is told, and hands on every server event by its type. Sound is kept until the server
+ * has said hello, and sent then.
  */
 export class Line {
   #socket;
-  #closed = false; // by us
+  #url;
+  #on;
+  #closed = false; // by us, or lost
+  #early = []; // sound from before the hello; null after it
+  #opening;
+  #heartbeat = null;
 
   /**
    * @param {string} url of the line; relative to the page, http(s) or ws(s)
    * @param {string} conversation the name of the conversation to go on with
-   * @param {{event: (event: object) => void, lost: () => void}} on
+   * @param {object} on
+   * @param {(event: object) => void} on.event
+   * @param {(code: string, message?: string) => void} on.lost the line is dead: "lost", "too_slow" or a word of the
+   *   server's. It was never alive: "unreachable", "not_a_line" (something else answers), "refused" with what the
+   *   server closed it with, or a word of the server's.
    */
   constructor(url, conversation, on) {
     const address = new URL(url, location.href);
+    this.#url = new URL(address);
+    this.#url.protocol = address.protocol.replace("ws", "http");
     address.protocol = address.protocol.replace("http", "ws");
     address.searchParams.set("conversation", conversation);
     address.searchParams.set("extensions", "1"); // the events of `duologue.`
+    this.#on = on;
+    this.#opening = setTimeout(() => this.#lose("unreachable"), OPENING);
     this.#socket = new WebSocket(address, "realtime");
-    this.#socket.onmessage = ({ data }) => {
-      if (!this.#closed) on.event(JSON.parse(data));
-      else this.#onFarewell(JSON.parse(data));
-    };
-    this.#socket.onclose = () => {
-      this.#settled();
-      if (!this.#closed) on.lost();
-    };
+    this.#socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
+    this.#socket.onclose = ({ reason }) => this.#onClose(reason);
   }
 
   /**
@@ -53,7 +67,9 @@ export class Line {
    * @param {boolean} echo nobody speaks in it; it is the reply that comes back
    */
   append(pcm, echo) {
-    this.#send({ type: "input_audio_buffer.append", audio: toBase64(pcm), ...(echo && { echo }) });
+    const event = { type: "input_audio_buffer.append", audio: toBase64(pcm), ...(echo && { echo }) };
+    if (this.#early) this.#early.push(event);
+    else this.#send(event);
   }
 
   /**
@@ -91,7 +107,7 @@ export class Line {
 
   /** Hang up. What was sent still arrives. */
   close() {
-    this.#closed = true;
+    this.#end();
     this.#socket.close(1000);
   }
 
@@ -102,7 +118,7 @@ export class Line {
    * @returns {Promise<void>}
    */
   async farewell(item, milliseconds) {
-    this.#closed = true;
+    this.#end();
     this.cancel();
     this.truncate(item, milliseconds);
     await new Promise((resolve) => {
@@ -114,8 +130,60 @@ export class Line {
 
   #settled = () => {};
 
+  #receive(event) {
+    if (this.#closed) return this.#onFarewell(event);
+    this.#heartbeat?.hear(event.type);
+    if (this.#closed || event.type === "duologue.pong") return;
+    this.#on.event(event);
+    if (event.type === "session.created") this.#begin();
+  }
+
   #onFarewell({ type }) {
     if (type === "conversation.item.truncated" || type === "error") this.#settled();
+  }
+
+  /** The server has said hello, and was told how turns are taken: what was said until now is sent. */
+  #begin() {
+    clearTimeout(this.#opening);
+    for (const event of this.#early) this.#send(event);
+    this.#early = null;
+    this.#heartbeat = new Heartbeat({
+      ping: () => this.#send({ type: "duologue.ping" }),
+      backlog: () => this.#socket.bufferedAmount / MESSAGE_RATE,
+      dead: (code) => this.#lose(code),
+    });
+  }
+
+  async #onClose(reason) {
+    this.#settled();
+    if (this.#closed) return;
+    const begun = this.#heartbeat !== null;
+    this.#end();
+    if (/^[a-z]+(_[a-z]+)+$/.test(reason)) this.#on.lost(reason);
+    else if (begun) this.#on.lost("lost");
+    else if (reason) this.#on.lost("refused", reason);
+    else this.#on.lost(await this.#probe());
+  }
+
+  /** Browsers do not tell why a line was not opened: see whether there is anybody. */
+  async #probe() {
+    try {
+      await fetch(this.#url, { mode: "no-cors", method: "HEAD", signal: AbortSignal.timeout(PROBE) });
+      return "not_a_line";
+    } catch {
+      return "unreachable";
+    }
+  }
+
+  #lose(code) {
+    this.close();
+    this.#on.lost(code);
+  }
+
+  #end() {
+    this.#closed = true;
+    clearTimeout(this.#opening);
+    this.#heartbeat?.stop();
   }
 
   #send(event) {

@@ -7,6 +7,7 @@ const WORKLETS = new URL("worklets.js", import.meta.url);
 const DUCKED = 10 ** (-15 / 20); // of full level: the reply can still be followed, and the user heard
 const DUCK = 0.05; // seconds until it is that quiet; faster clicks
 const RESTORE = 0.1; // seconds until it is at full level again
+const LOADING = 10000; // milliseconds for the worklets to come from the server
 
 /**
  * An audio context at the line's rate. Call it in a click, and resume it there: browsers want the gesture.
@@ -59,6 +60,21 @@ export class Microphone {
   /** Whether the browser takes echo out of it; some browsers and devices cannot. */
   get cancelsEcho() {
     return this.#stream.getAudioTracks().some((track) => track.getSettings().echoCancellation);
+  }
+
+  /** What the browser calls it; may be empty. */
+  get label() {
+    return this.#stream.getAudioTracks()[0].label;
+  }
+
+  /** Whether the system gives nothing of it now. */
+  get muted() {
+    return this.#stream.getAudioTracks().some((track) => track.muted);
+  }
+
+  /** Whether nothing will come of it any more. */
+  get ended() {
+    return this.#stream.getAudioTracks().some((track) => track.readyState === "ended");
   }
 
   /** Chunks of so many seconds from now on. */
@@ -204,9 +220,13 @@ export class Speaker {
   }
 }
 
-/** Load the processors into a context. */
+/**
+ * Load the processors into a context.
+ * @returns {Promise<void>} rejected when they do not come
+ */
 export function addWorklets(context) {
-  return context.audioWorklet.addModule(WORKLETS);
+  const late = new Promise((_, reject) => setTimeout(reject, LOADING));
+  return Promise.race([context.audioWorklet.addModule(WORKLETS), late]);
 }
 
 function toMilliseconds(samples) {

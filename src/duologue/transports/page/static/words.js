@@ -22,10 +22,13 @@ const FAILURES = {
   insecure: "The browser lends its microphone only to https pages and to localhost: open this page at such an address.",
   unplugged: "The microphone was unplugged or blocked: connect or allow it, then press Start to go on.",
   unreachable: "The server does not answer: see whether it is running, then press Start.",
+  not_a_line: "The server answers but opens no line: a proxy in front of it has to pass WebSockets on.",
   lost: "The connection to the server was lost: press Start to go on with this conversation.",
   too_many_sessions: "The server is busy with other conversations: try again in a minute.",
   server_shutting_down: "The server is shutting down: press Start once it runs again.",
   session_expired: "This session has reached its longest duration: press Start to go on with this conversation.",
+  too_slow: "The connection is too slow for talking: try another network, then press Start to go on.",
+  sound_stopped: "The browser has stopped the sound of this page: press Start to go on.",
   client_too_slow: "The connection is too slow for the sound of the reply: press Start to go on.",
   model_failed: "The model failed to answer: say it again, or say it differently.",
 };
@@ -40,6 +43,28 @@ export const FATAL = ["too_many_sessions", "server_shutting_down", "session_expi
  */
 export function explain(code, message) {
   return FAILURES[code] ?? `Something went wrong (${message || code}): press Start to try again.`;
+}
+
+/**
+ * One sentence for a call that the server did not take.
+ * @param {string} code
+ * @param {string} [message] the server's own sentence; of "refused", what it closed the line with
+ */
+export function explainRefusal(code, message) {
+  if (FAILURES[code]) return FAILURES[code];
+  if (!message) return `The server does not take this call (${code}).`;
+  const sentence = code === "refused" ? `the server does not take this call: ${message}` : message;
+  return sentence[0].toUpperCase() + sentence.slice(1) + (/[.!?]$/.test(sentence) ? "" : ".");
+}
+
+/**
+ * @param {string} label of the microphone; may be empty
+ * @param {boolean} muted the system says so
+ */
+export function explainMute(label, muted) {
+  const microphone = label ? `the microphone “${label}”` : "the microphone";
+  if (muted) return `${microphone[0].toUpperCase()}${microphone.slice(1)} is muted: unmute it to be heard.`;
+  return `Nothing comes from ${microphone}: unmute it, or choose another one in the browser.`;
 }
 
 /** @param {number} seconds */
