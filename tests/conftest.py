@@ -42,6 +42,7 @@ Serve = Callable[..., Uvicorn]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "shared: needs ../shared beside the checkout")
+    config.addinivalue_line("markers", "recorded: asks recorded questions where ../shared is")
 
 
 # Before pytest deselects by `-m`.
@@ -49,8 +50,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what asks for the fixture `shared`, and skip what is marked where there is no ../shared."""
     for item in items:
-        if "shared" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "shared" in fixtures:
             item.add_marker("shared")
+        if "questions" in fixtures:
+            item.add_marker("recorded")
         if item.get_closest_marker("shared") and not SHARED.is_dir():
             item.add_marker(pytest.mark.skip("../shared is not here"))
 
