@@ -85,5 +85,5 @@ async def call(
     finally:
         call.line.hang_up()
         call.line.read_on()
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, 60)
         assert asyncio.all_tasks() == {asyncio.current_task()}, "a task was left over"

@@ -26,7 +26,7 @@ COMMAND = [sys.executable, "-m", "duologue"]
 
 def run(*arguments: str, code: int = 0) -> tuple[str, str]:
     """What a command says on standard output and standard error."""
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
 
@@ -48,7 +48,7 @@ def serving(temporary: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str
         yield process, url[0]
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
 
 
 @pytest.fixture
@@ -341,5 +341,5 @@ def test_a_server_serves_its_page_and_ends_at_a_signal_leaving_nothing_behind(
         with urllib.request.urlopen(url + "/health") as health:
             assert json.load(health)["model"] == "echo"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     assert list(temporary.iterdir()) == []

@@ -46,7 +46,7 @@ def talk(server: Uvicorn, source: str = "", **headers: str) -> Row:
     sound = base64.b64encode(tone(0.5, 24_000).pcm16()).decode()
     url = server.url.replace("http", "ws") + "/v1/realtime"
     address = (source, 0) if source else None
-    with connect(url, additional_headers=headers, source_address=address) as line:
+    with connect(url, additional_headers=headers, source_address=address, open_timeout=60) as line:
         session = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
         for message in (
             {"type": "session.update", "session": session},
@@ -55,9 +55,9 @@ def talk(server: Uvicorn, source: str = "", **headers: str) -> Row:
             {"type": "response.create"},
         ):
             line.send(json.dumps(message))
-        while json.loads(line.recv(timeout=20))["type"] != "response.done":
+        while json.loads(line.recv(timeout=60))["type"] != "response.done":
             pass
-    for _ in range(200):
+    for _ in range(1200):
         if rows := read(server._server.config.turn_log):
             return rows[-1]
         time.sleep(0.05)
@@ -213,8 +213,10 @@ def test_metrics_count_sessions_and_ask_for_no_key(serve: Serve) -> None:
     server = serve(api_key="sesame")
     before = metric(server, "duologue_sessions")
     url = server.url.replace("http", "ws") + "/v1/realtime"
-    with connect(url, additional_headers={"authorization": "Bearer sesame"}) as line:
-        line.recv(timeout=20)
+    with connect(
+        url, additional_headers={"authorization": "Bearer sesame"}, open_timeout=60
+    ) as line:
+        line.recv(timeout=60)
         assert metric(server, "duologue_sessions") == before + 1
 
 

@@ -171,8 +171,8 @@ async def test_a_client_that_does_not_read_is_let_go() -> None:
     async with call(ScriptedModel([say("La. ", 4.0)] * 10), limits=limits) as c:
         c.line.stop_reading()
         await c.speak()
-        await asyncio.sleep(0.2)
         assert c.record.saved[0].status == "failed"
+        await asyncio.wait([c.session._listener])
     assert c.line.closed is None  # it did not even read that
     assert c.model.prompts
 

@@ -120,8 +120,9 @@ def test_who_keeps_something_does_not_wait_for_the_disk(path: Path, log: TurnLog
         other.execute("BEGIN EXCLUSIVE")
         log.keep("ann", "t1", Receipt(), "completed", here=True)
         log.set_patience("ann", 1.25)
-        other.rollback()  # or nobody could go on
+        other.rollback()  # which nobody has waited for
     assert [row.id for row in log.turns()] == ["t1"]
+    assert [row.id for row in read(path)] == ["t1"]
 
 
 def _random_bytes(path: Path) -> None:

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -277,9 +276,9 @@ def test_ctrl_c_leaves_nothing_behind(
     tiny: Weights, cache: Path, slow_index: threading.Event
 ) -> None:
     with start_pull(tiny) as process:
-        assert slow_index.wait(20)
+        assert slow_index.wait(60)
         process.send_signal(signal.SIGINT)
-        assert process.wait(10)
+        assert process.wait(60)
     assert [path.name for path in cache.iterdir()] == [".lock"]
 
 
@@ -305,7 +304,7 @@ def test_what_a_killed_pull_left_is_cleared_by_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with start_pull(tiny) as process:
-        assert slow_index.wait(20)
+        assert slow_index.wait(60)
         process.kill()
     assert list(cache.glob("pull-*"))
     assert not (cache / "tiny-1.0.bin").exists()
@@ -375,9 +374,8 @@ def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("name", ["silero-vad", "smart-turn"])
 def test_what_turn_taking_needs_comes_from_the_registry(cache: Path, name: str) -> None:
-    began = time.monotonic()
     try:
         pull(name)
     except Unreachable as error:
-        pytest.skip(f"no package registry within {time.monotonic() - began:.0f} s: {error}")
+        pytest.skip(f"no package registry: {error}")
     assert locate(name).stat().st_size == weights.WEIGHTS[name].size

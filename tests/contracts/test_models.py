@@ -1,7 +1,6 @@
 """What every model must do, whatever it is made of."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -88,8 +87,8 @@ async def test_it_can_be_abandoned_at_any_time_and_answers_the_next(model: Speec
     for delay in (0.0, 0.02, 0.3):
         task = asyncio.create_task(hear(model, Prompt(noise(2))))
         await asyncio.sleep(delay)
-        start = time.monotonic()
         task.cancel()
-        await asyncio.wait([task])
-        assert time.monotonic() - start < 0.05
+        for _ in range(10):  # rounds of the loop: so it has waited for nothing
+            await asyncio.sleep(0)
+        assert task.done()
     check(await hear(model, Prompt(noise(1))), model)

@@ -18,6 +18,8 @@ from duologue.testing import tone
 
 FRAME = 2048  # samples of the original's frame
 
+LIMIT = 120.0  # seconds that something may take to come about, on however busy a machine
+
 
 def encode(data: bytes) -> str:
     return base64.b64encode(data).decode()
@@ -36,13 +38,13 @@ QUESTION = encode(to_wav(tone(1)))
 def ask(server: Uvicorn, accept: str = "*/*", **fields: Any) -> httpx.Response:
     """As `requests.post(url, json=...)` asks."""
     body = {"audio": QUESTION, **fields}
-    return httpx.post(server.url + "/chat", json=body, headers={"accept": accept}, timeout=120)
+    return httpx.post(server.url + "/chat", json=body, headers={"accept": accept}, timeout=LIMIT)
 
 
 def post(server: Uvicorn, body: bytes | Iterable[bytes], **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     named.setdefault("content-type", "application/json; charset=utf-8")
-    return httpx.post(server.url + "/chat", content=body, headers=named, timeout=120)
+    return httpx.post(server.url + "/chat", content=body, headers=named, timeout=LIMIT)
 
 
 def error(response: httpx.Response) -> dict[str, Any]:
@@ -54,13 +56,13 @@ def error(response: httpx.Response) -> dict[str, Any]:
 
 
 def under_way(server: Uvicorn) -> int:
-    chats = httpx.get(server.url + "/health").json()["chats"]
+    chats = httpx.get(server.url + "/health", timeout=LIMIT).json()["chats"]
     assert isinstance(chats, int)
     return chats
 
 
 def wait_for(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + LIMIT
     while not what():
         assert time.monotonic() < end, "it never came to that"
         time.sleep(0.02)
@@ -72,7 +74,7 @@ async def asking(
 ) -> AsyncIterator[httpx.Response]:
     """The response as soon as its head is there."""
     async with (
-        httpx.AsyncClient(timeout=120) as client,
+        httpx.AsyncClient(timeout=LIMIT) as client,
         client.stream(
             "POST",
             server.url + "/chat",

@@ -115,7 +115,7 @@ def test_the_key_is_not_in_what_is_printed() -> None:
 
 async def open_line(server: Uvicorn, **headers: str) -> str:
     url = server.url.replace("http", "ws") + "/v1/realtime"
-    async with connect(url, additional_headers=headers) as line:
+    async with connect(url, additional_headers=headers, open_timeout=60) as line:
         return str(await line.recv())
 
 

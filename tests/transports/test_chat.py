@@ -16,7 +16,7 @@ from duologue.model import ReplyChunk
 from duologue.server import Uvicorn
 from duologue.sound_files import read_audio
 from duologue.testing import ScriptedModel, say
-from transports.chats import FRAME, QUESTION, Gate, anext_piece, ask, error, post, wait_for
+from transports.chats import FRAME, LIMIT, QUESTION, Gate, anext_piece, ask, error, post, wait_for
 
 # What comes back.
 
@@ -62,7 +62,7 @@ async def test_the_first_sound_comes_before_the_reply_is_complete(
     await asyncio.to_thread(wait_for, lambda: len(model.prompts) == 1)
     assert not asked.done(), "there is no head before there is sound"
     gate.open()
-    first, rest = await asyncio.wait_for(asked, 10)
+    first, rest = await asyncio.wait_for(asked, LIMIT)
     assert first
     assert rest > len(first)
 

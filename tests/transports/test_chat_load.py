@@ -21,6 +21,7 @@ from duologue.server import Uvicorn
 from duologue.testing import ScriptedModel, say, tone
 from transports.chats import (
     FRAME,
+    LIMIT,
     QUESTION,
     Gate,
     anext_piece,
@@ -264,7 +265,7 @@ def test_a_client_that_is_too_slow_is_let_go(
             b"Content-Length: %d\r\n\r\n" % len(body) + (body if slow == "the reply" else body[:9])
         )
         if slow == "the question":
-            line.settimeout(30)
+            line.settimeout(LIMIT)
             assert line.recv(100).startswith(b"HTTP/1.1 408 ")
         else:
             wait_for(lambda: model.abandoned == 1)
@@ -308,7 +309,8 @@ async def test_a_server_that_is_stopped_ends_its_replies_and_takes_no_new_ones(
     await asyncio.to_thread(wait_for, lambda: under_way(server) == 1)
     server.should_exit = True
     await asyncio.to_thread(
-        wait_for, lambda: httpx.get(server.url + "/health").json()["status"] == "draining"
+        wait_for,
+        lambda: httpx.get(server.url + "/health", timeout=LIMIT).json()["status"] == "draining",
     )
     refused = await asyncio.to_thread(ask, server)
     assert refused.status_code == 503
@@ -322,7 +324,7 @@ async def test_a_long_question_holds_nobody_up(serve: Serve) -> None:
     server = serve()
     loud = AudioChunk(np.random.default_rng(0).uniform(-1, 1, 30 * 44_100).astype("f4"), 44_100)
     question = encode(file(loud, "FLAC", channels=2))
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=LIMIT) as client:
         asked = asyncio.create_task(asyncio.to_thread(ask, server, "audio/mpeg", audio=question))
         others = 0
         while not asked.done():

@@ -13,7 +13,7 @@ import pytest
 from conftest import Serve
 from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16, silence, to_wav
 from duologue.testing import ScriptedModel, say, tone
-from transports.chats import QUESTION, ask, encode, error, file, post, under_way, wait_for
+from transports.chats import LIMIT, QUESTION, ask, encode, error, file, post, under_way, wait_for
 
 
 @pytest.mark.parametrize(
@@ -166,4 +166,4 @@ def test_a_request_that_is_too_big_is_refused_before_it_has_come(serve: Serve) -
 
 
 def test_only_post_is_answered(serve: Serve) -> None:
-    assert httpx.get(serve().url + "/chat").status_code == 405
+    assert httpx.get(serve().url + "/chat", timeout=LIMIT).status_code == 405
