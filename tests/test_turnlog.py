@@ -122,6 +122,7 @@ def test_who_keeps_something_does_not_wait_for_the_disk(path: Path, log: TurnLog
         log.set_patience("ann", 1.25)
         other.rollback()  # which nobody has waited for
     assert [row.id for row in log.turns()] == ["t1"]
+    log.close()
     assert [row.id for row in read(path)] == ["t1"]
 
 

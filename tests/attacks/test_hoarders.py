@@ -59,9 +59,11 @@ def test_sessions_that_talk_are_not_ended_for_a_newcomer(serve: Serve, lines: Ex
 
 def test_one_visitor_gets_only_a_share_of_the_sessions(serve: Serve, lines: ExitStack) -> None:
     server = serve(sessions=3, visitor_sessions=2)
-    cookie = "duologue_user=somebody"
-    for _ in range(2):
-        assert _next(_connect(server, lines, cookie)) == "session.created"
+    first = _connect(server, lines)
+    assert _next(first) == "session.created"
+    assert first.response
+    cookie = first.response.headers["Set-Cookie"].partition(";")[0]
+    assert _next(_connect(server, lines, cookie)) == "session.created"
     assert _next(_connect(server, lines, cookie)) == "too_many_sessions"
     assert _next(_connect(server, lines)) == "session.created"
 
