@@ -20,14 +20,19 @@ from duologue.audio import to_wav
 from duologue.testing import tone
 from made_files import KINDS, contained, file, repacked
 
+TESTS = str(Path(__file__).parents[1])
+
 MUTANTS = 12  # of each kind
 
 
 @contextmanager
 def serving_elsewhere() -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The URL of a server in a process of its own, and the process."""
+    # Of the tests' folder only pytest knows.
+    paths = [TESTS, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("served.py"))],
+        [sys.executable, "-m", "attacks.served"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -135,7 +140,7 @@ def hurt(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr("duologue.sound_files._CHILD", "attacks.hurt_child")
     # Or on a busy machine what never ends is ended by the clock first, and that is the machine's fault.
     monkeypatch.setattr("duologue.sound_files._SLACK", 100)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", TESTS, prepend=os.pathsep)
     return serve(chats=2).url
 
 
