@@ -275,7 +275,9 @@ async def test_the_page_tells_when_a_reply_was_first_heard_and_shows_how_long_th
     # By the clock of the sound: the page looked at it between the entry before and the report.
     earliest, latest = (log[n]["clock"] - report["ago_ms"] / 1000 for n in (number - 1, number))
     quantum = 128 / speaker.rate
-    assert earliest - quantum < began + latency < latest + quantum
+    assert earliest - quantum < began + latency
+    # With 0, the timer was early: a busy machine had rendered less by then than it should have.
+    assert report["ago_ms"] == 0 or began + latency < latest + quantum
     await expect(page.bubbles.nth(1)).to_contain_text("s after your last word")
     words = await page.bubbles.nth(1).inner_text()
     told = re.search(r"([\d.]+) s after your last word · .*heard ([\d.]+) s", words)
