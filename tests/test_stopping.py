@@ -99,6 +99,20 @@ def test_a_signal_while_the_model_starts_is_said_and_leaves_nothing_behind(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+def test_a_page_that_is_being_loaded_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "gradio.py").write_text(
+        "import time\nprint('loading', flush=True)\ntime.sleep(600)\n"
+    )
+    write_model(tmp_path, "await asyncio.sleep(600)", "print('closed', flush=True)")
+    with started(tmp_path, *SERVE[:-1]) as process:
+        wait_for("loading", process)
+        process.send_signal(signal.SIGTERM)
+        wait_for("closed", process)
+        assert process.wait(60) == 128 + signal.SIGTERM
+        assert process.communicate()[1].count("\n") == 1
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
 def test_a_second_signal_waits_for_nothing(tmp_path: Path) -> None:
     write_model(tmp_path, "await asyncio.to_thread(time.sleep, 600)")
     with started(tmp_path, *SERVE) as process:

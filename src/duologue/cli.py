@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"duologue: {error}\n")
         return 2
     except stopping.Stopped as signal:
-        return signal.code
+        sys.stdout.flush()
+        os._exit(signal.code)  # what there was to clean up is; the page may still be being imported
     except (MemoryError, OSError, RuntimeError) as error:
         if (what := _shortage(error)) is None:
             raise

@@ -105,7 +105,8 @@ class Config:
         30.0, "seconds that replies may take to end when the server is stopped."
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
-        "info", "of the program's log."
+        "info",
+        "of the program's log, which goes to standard error; who keeps it in a file rotates it.",
     )
 
     def __post_init__(self) -> None:

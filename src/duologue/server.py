@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from duologue import connections, metrics
+from duologue import connections, metrics, stopping
 from duologue.addresses import microphone_hint, url_of
 from duologue.config import Config
 from duologue.errors import (
@@ -320,7 +320,7 @@ async def running(
         starting = asyncio.create_task(model.start())
         try:
             if config.page:  # takes as long as loading a model, and neither needs to wait
-                await asyncio.to_thread(_load_page)
+                await stopping.unwaited(_load_page)
             # Here and not in that thread, where Gradio would make event loops and leave them open.
             with closing(Server(config, model, vad, endpoint, log)) as server:
                 await starting

@@ -3,8 +3,9 @@
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -66,6 +67,35 @@ def run(main: Coroutine[None, None, None], at_once: Callable[[], None]) -> None:
             raise
     if heard:
         raise Stopped(heard[0])
+
+
+async def unwaited(work: Callable[[], object]) -> None:
+    """Do slow work in a thread, as `asyncio.to_thread` does, but end without it when that is called off.
+
+    The program must then end by `os._exit`, or Python's own end meets a thread in mid-import.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(failure: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if failure:
+            done.set_exception(failure)
+        else:
+            done.set_result(None)
+
+    def run() -> None:
+        failure = None
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  whoever waits raises it
+            failure = error
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, failure)
+
+    threading.Thread(target=run, daemon=True).start()
+    await done
 
 
 @contextmanager
