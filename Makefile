@@ -1,21 +1,24 @@
-# make run: talk. make test: everything. make bench, make bench-gpu: the README's figures.
+# make run: talk. make test: everything, on every Python from 3.11 on (make pythons). make bench, make bench-gpu: the README's figures.
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name) 2>/dev/null)))
 
-.PHONY: run test bench bench-gpu lint check chromium clean
+.PHONY: run test pythons bench bench-gpu lint check chromium clean
 
 run: .venv/run.done
 	@$(BIN)/duologue pull && exec $(BIN)/duologue serve $(ARGS)
 
-test: .venv/dev.done chromium lint check
+test: .venv/dev.done chromium lint check pythons
 
 lint: .venv/dev.done
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
 
 check: .venv/dev.done
 	@$(BIN)/duologue pull && $(BIN)/python -m pytest -p no:cacheprovider
+
+pythons: .venv/dev.done
+	@$(BIN)/duologue pull && $(BIN)/python tests/pythons.py
 
 bench: .venv/dev.done chromium
 	@$(BIN)/duologue pull && PYTHONPATH=tests $(BIN)/python -m bench
@@ -43,7 +46,7 @@ chromium:
 	@echo "installing Duologue and what it needs into .venv (once, about a minute)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(if $(filter dev,$*),dev,all)]' \
 	  2>.venv/install.log \
-	  || { tail -n 3 .venv/install.log >&2; echo "pip could not install it: check that the package registry can be reached, then run make again" >&2; exit 1; }
+	  || { tail -n 3 .venv/install.log >&2; echo "pip could not install it: check that the package registry can be reached, and that this Python has wheels (3.11 and 3.13 have all: make run PYTHON=python3.13), then run make again" >&2; exit 1; }
 	@touch $@
 
 clean:

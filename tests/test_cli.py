@@ -174,6 +174,7 @@ def test_turns_reads_them_where_the_server_keeps_them(
 
 
 def test_doctor_tells_what_is_there() -> None:
+    pytest.importorskip("pocketsphinx")
     said, _ = run("doctor")
     assert "ok       the weights silero-vad in " in said
     assert not re.search("^missing", said, re.MULTILINE)
@@ -319,6 +320,7 @@ def test_what_is_no_checkpoint_does_not_keep_the_default_model_from_starting(
 
 
 def test_doctor_does_not_ask_for_mini_omni(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pocketsphinx")
     here = weights.cache_folder()
     monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
     for row in weights.WEIGHTS.values():
