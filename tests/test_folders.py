@@ -1,5 +1,6 @@
 """The user's home, and the temporary folder of a process."""
 
+import errno
 import os
 import shutil
 import signal
@@ -101,6 +102,21 @@ def test_a_folder_that_another_start_takes_for_a_dead_one_s_is_made_again(
     monkeypatch.setattr(tempfile, "mkdtemp", make_and_lose)
     with folders.temporary() as folder:
         assert [str(folder)] == made[1:]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks on folders there")
+def test_on_a_file_system_without_locks_there_is_a_folder_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with folders.temporary() as folder:
+        assert [folder] == list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_place_for_temporary_files_there_is_a_sentence(

@@ -58,15 +58,17 @@ def temporary() -> Iterator[Path]:
 
 def _make() -> tuple[Path, int]:
     """A new folder and its lock, which the system lets go of when this process ends, however it does."""
-    while True:
+    for _ in range(10 if sys.platform != "win32" else 0):
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        if sys.platform == "win32":
-            return folder, os.open(os.devnull, os.O_RDONLY)
-        # Another process that starts just now may take the folder for a dead one's: then once more.
         if (lock := _lock(folder)) is not None:
             if folder.exists():
                 return folder, lock
             os.close(lock)
+        # Another process that starts just now took it for a dead one's: then once more.
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    # There are no locks here, so no later start takes the folder for a dead process's either.
+    return Path(tempfile.mkdtemp(prefix=_PREFIX)), os.open(os.devnull, os.O_RDONLY)
 
 
 def _remove_those_of_the_dead() -> None:
