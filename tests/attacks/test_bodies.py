@@ -11,12 +11,6 @@ from duologue.server import Uvicorn
 LIMIT = 2**20
 
 
-@pytest.fixture
-def page(serve: Serve) -> Uvicorn:
-    pytest.importorskip("gradio", reason="the page's packages are not installed")
-    return serve(page=True)
-
-
 def places(server: Uvicorn) -> list[Door]:
     return [door for door in doors(server) if door.method != "WS" and door.path != "/chat"]
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from attacks.doors import ask, doors
-from conftest import Serve
 from duologue.server import Uvicorn
 
 pytest.importorskip("gradio", reason="the page's packages are not installed")
@@ -22,11 +21,6 @@ NEEDED = {
     "/static/x",
     "/theme.css",
 }
-
-
-@pytest.fixture
-def page(serve: Serve) -> Uvicorn:
-    return serve(page=True)
 
 
 def test_gradios_spare_routes_are_not_there(page: Uvicorn) -> None:

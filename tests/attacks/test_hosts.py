@@ -11,12 +11,6 @@ from duologue.server import Uvicorn
 EVIL = "evil.example:7860"
 
 
-@pytest.fixture
-def page(serve: Serve) -> Uvicorn:
-    pytest.importorskip("gradio", reason="the page's packages are not installed")
-    return serve(page=True)
-
-
 def test_no_route_answers_to_another_name(page: Uvicorn) -> None:
     for door in doors(page):
         if door.method == "WS":

@@ -17,12 +17,6 @@ FOREIGN = (
 )
 
 
-@pytest.fixture
-def page(serve: Serve) -> Uvicorn:
-    pytest.importorskip("gradio", reason="the page's packages are not installed")
-    return serve(page=True, allow_origin="https://friend.example")
-
-
 def test_no_route_that_may_change_something_takes_it_from_another_page(page: Uvicorn) -> None:
     here = f"127.0.0.1:{port_of(page)}"
     # The schemes and ports of our own host, too.

@@ -16,12 +16,6 @@ from duologue.testing import tone
 from duologue.transports.identity import read_secret
 
 
-@pytest.fixture
-def page(serve: Serve) -> Uvicorn:
-    pytest.importorskip("gradio", reason="the page's packages are not installed")
-    return serve(page=True)
-
-
 def given(header: str) -> tuple[str, str, set[str]]:
     """Name, value and attributes of a cookie."""
     first, *attributes = header.split("; ")

@@ -120,7 +120,9 @@ class Guard:
         kept = [(name, value) for name, value in scope["headers"] if name != b"host"]
         scope["headers"] = [(b"host", hosts[-1].encode("latin-1")), *kept]
         scope["state"]["address"] = seen_address(scope, proxied=proxied)
-        scope["headers"] = [pair for pair in scope["headers"] if not _is_forwarded(pair[0])]
+        scope["headers"] = [
+            pair for pair in scope["headers"] if not _is_forwarded(pair[0], keep_prefix=proxied)
+        ]
         if scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD"):
             self._admission.check_origin(HTTPConnection(scope))
 
@@ -203,10 +205,11 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-def _is_forwarded(header: bytes) -> bool:
-    """Whether it says what a proxy saw. The path that a proxy has taken away is nobody's secret."""
-    told = header.startswith(b"x-forwarded-") and header != b"x-forwarded-prefix"
-    return told or header in (b"forwarded", b"x-gradio-server")
+def _is_forwarded(header: bytes, *, keep_prefix: bool) -> bool:
+    """Whether it says what a proxy saw; the path that it took away is known from there alone."""
+    if header == b"x-forwarded-prefix":
+        return not keep_prefix
+    return header.startswith(b"x-forwarded-") or header in (b"forwarded", b"x-gradio-server")
 
 
 async def _is_full_name(host: str) -> bool:
