@@ -24,7 +24,9 @@ from duologue.endpoint import SmartTurn
 from duologue.errors import DuologueError, InvalidSetting, ModelUnavailable
 from duologue.model import load_model
 from duologue.models import cascade, mini_omni
+from duologue.models.mini_omni.arrangement import is_made
 from duologue.models.mini_omni.checkpoint import find_checkpoint
+from duologue.models.mini_omni.checksums import verify
 from duologue.say import Answer, ask
 from duologue.server import Uvicorn, running
 from duologue.sound_files import read_audio
@@ -380,9 +382,10 @@ def _pull_mini_omni(arguments: argparse.Namespace) -> str:
         from duologue.models.mini_omni import hub
 
         there, made = hub.pull(arguments.revision, say)
-    if made:
+    if not is_made(there, "int8"):
         say("rounding the weights to 8 bits, once")
-    variant(there, "int8")
+        variant(there, "int8")
+        made = True
     weights.pull("silero-vad")  # without it, no model can be served
     weights.pull("smart-turn")  # without it, every model waits longer than it has to
     noise = ": it will utter noise" if there.random else ""
@@ -433,7 +436,14 @@ def _mini_omni() -> Iterator[tuple[bool, str]]:
         yield there, f"{package}, {what}{how}"
     try:
         checkpoint = find_checkpoint()
+        verify(checkpoint)
     except ModelUnavailable as error:
         yield False, f"the weights {_MINI_OMNI}: {error}"
     else:
-        yield True, f"the weights {_MINI_OMNI}, {checkpoint.source}, in {checkpoint.folder}"
+        rounded = (
+            "" if is_made(checkpoint, "int8") else "; int8 is not there, or damaged: made anew"
+        )
+        yield (
+            True,
+            f"the weights {_MINI_OMNI}, {checkpoint.source}, in {checkpoint.folder}{rounded}",
+        )

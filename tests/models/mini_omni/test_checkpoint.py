@@ -131,10 +131,12 @@ def test_another_format_is_converted_again(folder: Path) -> None:
     description = folder / "checkpoint.json"
     said = json.loads(description.read_text())
     description.write_text(json.dumps({**said, "format": 99}))
-    assert "another version of Duologue (its format is 99, not 1)" in complaint(folder)
+    assert "another version of Duologue (its format is 99, not 2)" in complaint(folder)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', "{"])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"format": 2}', '{"format": 2, "random": 1', "[" * 9999, "{"]
+)
 def test_a_description_that_says_nothing_is_one_sentence(folder: Path, content: str) -> None:
     (folder / "checkpoint.json").write_text(content)
     assert "checkpoint.json is missing in" in complaint(folder)

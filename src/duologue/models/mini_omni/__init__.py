@@ -60,13 +60,15 @@ def load(
                 f"install it with: pip install 'duologue[{extra}]'"
             )
     # Not above: they cannot be imported without those packages.
-    from duologue.models.mini_omni.checkpoint import TOKENIZER, find_checkpoint
+    from duologue.models.mini_omni.checkpoint import SNAC, TOKENIZER, find_checkpoint
+    from duologue.models.mini_omni.checksums import verify
     from duologue.models.mini_omni.model import MiniOmni
     from duologue.models.mini_omni.reply import Options
 
     if weights not in ("auto", "real", "random"):
         raise InvalidSetting(f"weights are auto, real or random, not {weights!r}")
     checkpoint = find_checkpoint(weights)
+    verify(checkpoint, SNAC, TOKENIZER)  # small, and used at every precision
     options = Options(
         slots=_number("slots", slots, 1, 256 if device == "cuda" else 16),
         max_reply=_number("max_reply", max_reply, 1, 120),
@@ -90,11 +92,11 @@ def is_there() -> bool:
         or importlib.util.find_spec("tokenizers") is None
     ):
         return False
-    from duologue.models.mini_omni.checkpoint import checkpoint_folder, open_checkpoint
+    from duologue.models.mini_omni import checkpoint
 
-    if not checkpoint_folder().exists():
+    if not checkpoint.is_there():
         return False
-    open_checkpoint(checkpoint_folder())
+    checkpoint.open_checkpoint(checkpoint.checkpoint_folder())
     return True
 
 

@@ -1,5 +1,6 @@
 """The language model's weights as the runtime without torch wants them, and in fewer bits."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -7,15 +8,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from duologue.errors import ModelUnavailable
 from duologue.models.mini_omni.checkpoint import (
     ENCODER,
     LANGUAGE_MODEL,
     Arrays,
     Checkpoint,
     read_tensors,
+    remedy,
     write_tensors,
 )
+from duologue.models.mini_omni.checksums import discard, is_whole, seal, verify
 from duologue.nets.shapes import LanguageModelShape
+
+_log = logging.getLogger(__name__)
 
 _GROUP = 64  # inputs that share one scale at int4, as in the study of Mini-Omni on CPUs
 
@@ -24,13 +30,34 @@ PRECISIONS = ("int8", "int4", "fp32")
 
 
 def variant(checkpoint: Checkpoint, precision: str) -> Path:
-    """The file with encoder and language model at int8 or int4; it is made if it is not there."""
-    path = checkpoint.folder / f"{precision}.safetensors"
-    if not path.exists():
-        said = arrange(checkpoint.language_model, read_tensors(checkpoint.folder / LANGUAGE_MODEL))
-        heard = read_tensors(checkpoint.folder / ENCODER).items()
+    """The file with encoder and language model at int8 or int4; it is made if it is not there, or damaged.
+
+    Raises:
+        ModelUnavailable: what it is made of is damaged, or it can't be stored.
+    """
+    path = _path(checkpoint, precision)
+    if is_whole(path):
+        return path
+    if path.exists():
+        _log.warning("%s is damaged; it is made anew", path)
+    verify(checkpoint, LANGUAGE_MODEL, ENCODER)
+    said = arrange(checkpoint.language_model, read_tensors(checkpoint.folder / LANGUAGE_MODEL))
+    heard = read_tensors(checkpoint.folder / ENCODER).items()
+    try:
+        discard(path)
         write_tensors(path, quantise(chain(said, heard), precision))
+        seal(path)
+    except OSError as error:
+        raise ModelUnavailable(
+            f"{path.name} could not be written in {checkpoint.folder} ({error.strerror or error}); "
+            f"{remedy(checkpoint.folder)}"
+        ) from error
     return path
+
+
+def is_made(checkpoint: Checkpoint, precision: str) -> bool:
+    """Whether the file with that precision is there, and not damaged."""
+    return is_whole(_path(checkpoint, precision))
 
 
 def arrange(
@@ -81,6 +108,10 @@ def quantise(
             levels, scale = (_int4 if few else _int8)(np.asarray(array, np.float32))
             yield name, levels
             yield name.replace(".weight", ".scale"), scale
+
+
+def _path(checkpoint: Checkpoint, precision: str) -> Path:
+    return checkpoint.folder / f"{precision}.safetensors"
 
 
 def _unleave(shape: LanguageModelShape) -> NDArray[np.int64]:

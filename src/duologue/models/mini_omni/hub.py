@@ -8,6 +8,7 @@ from duologue.errors import DuologueError, ModelUnavailable, Unreachable
 from duologue.models.mini_omni import convert
 from duologue.models.mini_omni import original as files
 from duologue.models.mini_omni.checkpoint import Checkpoint, checkpoint_folder, open_checkpoint
+from duologue.models.mini_omni.checksums import verify
 from duologue.models.mini_omni.original import Original
 
 try:
@@ -84,9 +85,11 @@ def fetch(revision: str) -> Original:
 
 def _there() -> Checkpoint | None:
     try:
-        return open_checkpoint(checkpoint_folder())
+        checkpoint = open_checkpoint(checkpoint_folder())
+        verify(checkpoint)
     except ModelUnavailable:  # not there, or broken: to be made anew
         return None
+    return checkpoint
 
 
 def _download(repository: str, revision: str, name: str) -> Path:

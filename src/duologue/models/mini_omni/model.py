@@ -9,7 +9,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from duologue.audio import INPUT_RATE
-from duologue.errors import InvalidAudio
+from duologue.errors import InvalidAudio, ModelUnavailable
 from duologue.log_mel import frames_of, log_mel
 from duologue.model import Capabilities, Prompt, ReplyChunk
 from duologue.models.mini_omni.pace import FRAME_SECONDS, Pace
@@ -54,7 +54,7 @@ class MiniOmni:
         self.speed = 0.0
         self._load = load
         self._options = options
-        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        self._tokenizer = _read(tokenizer)
         self._clock = clock
         self._runtime: Runtime
         self._replies: dict[int, Reply] = {}  # by slot, in the order in which they came
@@ -206,6 +206,13 @@ class MiniOmni:
                 runtime.speak(voices, codes)
                 took = self._clock() - started if step == 0 else took + self._clock() - started
         return _REHEARSED * FRAME_SECONDS / took
+
+
+def _read(tokenizer: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(tokenizer))
+    except Exception as error:  # it raises nothing more precise
+        raise ModelUnavailable(f"{tokenizer} is no tokenizer that can be read: {error}") from error
 
 
 def describe(speed: float) -> str:

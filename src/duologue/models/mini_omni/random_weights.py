@@ -10,6 +10,7 @@ from duologue.models.mini_omni import checkpoint as layout
 from duologue.models.mini_omni import convert
 from duologue.models.mini_omni import original as files
 from duologue.models.mini_omni.checkpoint import Checkpoint, checkpoint_folder, open_checkpoint
+from duologue.models.mini_omni.checksums import verify
 from duologue.models.mini_omni.original import Original, Tensors
 from duologue.models.mini_omni.vocabulary import Vocabulary
 from duologue.nets.shapes import CODEBOOKS, EncoderShape, LanguageModelShape, SnacShape
@@ -39,9 +40,12 @@ def pull(say: Callable[[str], None]) -> tuple[Checkpoint, bool]:
     """
     folder = checkpoint_folder(random=True)
     try:
-        return open_checkpoint(folder), False
+        checkpoint = open_checkpoint(folder)
+        verify(checkpoint)
     except ModelUnavailable:  # not there, or broken: to be made anew
         pass
+    else:
+        return checkpoint, False
     with convert.replacing(folder) as work:
         say("making random weights, and converting them")
         original = work / "original"

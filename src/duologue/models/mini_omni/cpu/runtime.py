@@ -17,6 +17,7 @@ from duologue.models.mini_omni.checkpoint import (
     forget,
     read_tensors,
 )
+from duologue.models.mini_omni.checksums import verify
 from duologue.models.mini_omni.cpu.encoder import build_encoder
 from duologue.models.mini_omni.cpu.language_model import LanguageModel, build_adapter
 from duologue.models.mini_omni.cpu.openvino import ov
@@ -139,6 +140,7 @@ class CpuRuntime:
         """In bf16 where the machine has matrix units for it; else int8 weights, which are faster then."""
         kind = ov.Type.bf16 if _has_amx() and not exact else ov.Type.f32
         if exact or kind == ov.Type.bf16:
+            verify(checkpoint, ENCODER)
             tensors: Arrays = read_tensors(checkpoint.folder / ENCODER)
         else:
             tensors = self._weights
