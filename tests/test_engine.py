@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from duologue import engine as engine_module
 from duologue.audio import INPUT_RATE, silence
 from duologue.engine import Engine
 from duologue.errors import ModelFailed, ModelUnavailable
@@ -236,6 +237,22 @@ async def test_a_long_prefill_keeps_nobody_from_asking_or_leaving() -> None:
         assert (await first, await second) == ("0", "01")
 
 
+async def test_a_network_that_hangs_is_left_behind_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engine_module, "_PATIENCE", 0.2)
+    async with running(1) as (engine, network):
+        network.may_step.clear()
+        replies = [asyncio.create_task(hear(engine, "1")) for _ in range(2)]
+        await until(lambda: bool(network.left))
+        await asyncio.wait_for(engine.close(), 60)
+        for reply in replies:
+            with pytest.raises(ModelFailed, match="the model was closed, and hangs"):
+                await reply
+        assert "it hangs in its network" in caplog.text
+        monkeypatch.setattr(engine_module, "_PATIENCE", 300.0)
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     st.integers(1, 4),
@@ -269,7 +286,7 @@ async def test_closing_ends_what_is_under_way_with_an_error() -> None:
     network = CountingNetwork(1)
     engine = Engine(network)
     await engine.start()
-    under_way = asyncio.create_task(hear(engine, "100000000"))
+    under_way = asyncio.create_task(hear(engine, "1000000"))
     waiting = asyncio.create_task(hear(engine, "1"))
     await settle()
     await engine.close()

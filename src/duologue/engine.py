@@ -13,6 +13,8 @@ from duologue.model import BatchedModel, Capabilities, Prompt, ReplyChunk
 
 logger = logging.getLogger(__name__)
 
+_PATIENCE = 10.0  # seconds that a step, or the loading, may take when all is to end
+
 _Outcome = ReplyChunk | ModelFailed | None  # None: the reply has ended
 
 
@@ -94,12 +96,18 @@ class Engine:
             request.abandoned = True
 
     async def close(self) -> None:
-        """End the thread after the step it is in."""
+        """End the thread after the step it is in; one that hangs is left behind."""
         with self._wake:
             self._closing = True
             self._wake.notify()
         if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._thread.join, _PATIENCE)
+            if self._thread.is_alive():
+                logger.error(
+                    "the model did not end within %g s: it hangs in its network", _PATIENCE
+                )
+                for request in [*self._active.values(), *self._waiting]:
+                    request.deliver(ModelFailed("the model was closed, and hangs"))
 
     def _run(self) -> None:
         try:
