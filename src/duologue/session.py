@@ -300,6 +300,7 @@ class Session:
             if not self._detector.settings.turn_detection:
                 continue
             if self._exchange.state is not State.LISTENING:
+                logger.debug("%s: no sound came for %.1f s", self.id, now - self._heard)
                 self._follow(self._detector.miss(missed))
             self._watch_idle(missed)
 

@@ -153,6 +153,25 @@ async def test_junk_on_one_line_ends_it_and_no_other(serve: Serve) -> None:
         assert evil.close_code == 1008
 
 
+async def test_others_are_answered_while_a_message_of_15_mib_is_heard(serve: Serve) -> None:
+    server = serve()
+    order: list[str] = []
+
+    async def answer(socket: ClientConnection, name: str) -> None:
+        await hear(socket, "error")
+        order.append(name)
+
+    async with line(server) as good, line(server) as evil:
+        await evil.send(append(silence(230, 24_000)))
+        await evil.send(message("make.coffee"))
+        heard = asyncio.create_task(answer(evil, "the long message"))
+        for _ in range(3):
+            await good.send(message("make.coffee"))
+            await answer(good, "a short one")
+        await heard
+    assert order == ["a short one"] * 3 + ["the long message"]
+
+
 async def test_what_an_error_says_of_a_message_is_short(serve: Serve) -> None:
     async with line(serve()) as socket:
         for text in (
