@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from calls import Call, call
+from conftest import Serve
 from duologue.audio import INPUT_RATE, silence
 from duologue.events import (
     AudioReceived,
@@ -19,6 +20,8 @@ from duologue.events import (
     TurnStarted,
 )
 from duologue.testing import ScriptedModel, say, settle, tone
+from transports.realtime.messages import append
+from transports.realtime.test_endpoint import hear, line
 
 PATIENCE = [Settings(), Settings(patience="patient"), Settings(patience="fixed")]
 
@@ -139,3 +142,11 @@ async def test_where_the_user_may_not_interrupt_no_sound_during_the_reply_change
         await settle()
         assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"]
         assert c.record.saved[0].receipt.heard == 3.0
+
+
+async def test_a_client_that_sends_its_words_and_nothing_more_is_answered(serve: Serve) -> None:
+    async with line(serve()) as socket:
+        await socket.send(append(tone(1, 24_000)))
+        stopped = await hear(socket, "input_audio_buffer.speech_stopped")
+        assert stopped["audio_end_ms"] == pytest.approx(1000, abs=40)
+        assert (await hear(socket, "response.done"))["response"]["status"] == "completed"
