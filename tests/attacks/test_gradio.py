@@ -51,3 +51,19 @@ def test_what_is_sent_to_them_is_kept_nowhere(
         kind = "multipart/form-data; boundary=x"
         assert ask(page, "POST", path, part.encode(), content_type=kind)[0] == 404
     assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize("name", ["", "x", "x" * 9999, "%00", "%ff", "a&conversation=b", "../x"])
+def test_the_chat_shows_nothing_to_who_asks_for_nonsense(
+    page: Uvicorn, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    status, _, body = ask(page, "GET", f"/v1/turns?conversation={name}&before={name}")
+    assert (status, json.loads(body)["turns"]) == (200, [])
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("data", [None, {"conversation": None}, {"conversation": ["x"]}])
+def test_no_handler_of_gradio_is_reached(page: Uvicorn, data: object) -> None:
+    question = {"data": [], "fn_index": 0, "event_data": data, "session_hash": "x"}
+    body = json.dumps(question).encode()
+    assert ask(page, "POST", "/gradio_api/run/predict", body)[0] == 404

@@ -343,7 +343,13 @@ class Page:
 
 
 async def open_page(
-    browser: Browser, url: str, *, fake: bool = True, script: str = "", **context: Any
+    browser: Browser,
+    url: str,
+    *,
+    fake: bool = True,
+    script: str = "",
+    ready: bool = True,
+    **context: Any,
 ) -> Page:
     """Open the page in a context of its own: another user.
 
@@ -352,6 +358,7 @@ async def open_page(
         url: of the server.
         fake: the microphone is the rig's; False: the browser's.
         script: run in the page before anything of it.
+        ready: wait until a call can be started.
         context: for playwright's `new_context`.
     """
     owner = await browser.new_context(**context)
@@ -363,5 +370,5 @@ async def open_page(
         await owner.add_init_script(script)
     page = Page(await owner.new_page())
     await page.tab.goto(url)
-    await page.tab.wait_for_selector("section.voice .talk:enabled")
+    await page.tab.wait_for_selector(f"section.voice .talk{':enabled' if ready else ''}")
     return page
