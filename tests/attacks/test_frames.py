@@ -22,6 +22,8 @@ def test_every_answer_is_no_more_than_it_says_it_is(serve: Serve, frames: str) -
     policy = ask(page, "GET", "/")[1].headers["content-security-policy"]
     assert policy.endswith(" ".join(["; frame-ancestors 'self'", *frames.split(",")]).rstrip())
     assert "default-src 'self'; " in policy
+    host = page.url.removeprefix("http://")
+    assert f"; connect-src 'self' ws://{host} wss://{host}; " in policy
 
 
 def test_a_page_that_may_connect_may_not_show_ours_in_a_frame(serve: Serve) -> None:

@@ -189,11 +189,11 @@ async def test_in_another_sites_frame_the_page_and_its_line_have_one_visitor(
 async def test_the_policy_of_the_page_is_in_force(serve_page: ServePage, open_tab: Open) -> None:
     # That the page keeps it is what every other test here shows: a violation is a complaint.
     page: Page = await open_tab(serve_page())
-    await page.tab.evaluate("fetch('http://127.0.0.1:9/').catch(() => {})")
+    await page.tab.evaluate("fetch('http://127.0.0.1:59999/').catch(() => {})")
     for _ in range(100):
         if page.complaints:
             break
         await page.tab.wait_for_timeout(50)
     assert "Content Security Policy" in page.complaints.pop(0)
     page.complaints.clear()
-    page.requests[:] = [url for url in page.requests if ":9/" not in url]
+    page.requests[:] = [url for url in page.requests if ":59999/" not in url]

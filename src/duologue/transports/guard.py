@@ -74,7 +74,7 @@ class Guard:
         self._admission = admission
         self._large = large
         self._proxies = ProxyHeadersMiddleware(cast(Any, self._enter), proxies)
-        self._policy = " ".join((f"{_POLICY}; frame-ancestors 'self'", *frames))
+        self._frames = " ".join(("frame-ancestors 'self'", *frames))
         self._headers = {
             "x-content-type-options": "nosniff",
             "referrer-policy": "same-origin",
@@ -94,7 +94,7 @@ class Guard:
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            send = self._dressing(send)
+            send = self._dressing(scope, send)
         try:
             await self._check(scope)
             path = scope["path"].removeprefix(scope.get("root_path", ""))
@@ -143,7 +143,7 @@ class Guard:
         else:
             await _answer(error, status, HTTPConnection(scope))(scope, receive, send)
 
-    def _dressing(self, send: Send) -> Send:
+    def _dressing(self, scope: Scope, send: Send) -> Send:
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message.setdefault("headers", [])
@@ -151,7 +151,12 @@ class Guard:
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
                 if headers.get("content-type", "").startswith("text/html"):
-                    headers.setdefault("content-security-policy", self._policy)
+                    host = Headers(scope=scope).get("host", "")  # checked: a refusal is no HTML
+                    # Not to every browser is a WebSocket to the same server 'self'.
+                    line = f"connect-src 'self' ws://{host} wss://{host}"
+                    headers.setdefault(
+                        "content-security-policy", f"{_POLICY}; {line}; {self._frames}"
+                    )
             await send(message)
 
         return dressed
