@@ -17,6 +17,7 @@ from duologue.errors import DuologueError, ModelFailed, ModelUnavailable
 _log = logging.getLogger(__name__)
 
 _PATIENCE = 60.0  # seconds to start; a cold disk and a busy machine were seen to need 5
+_BUSY = 30.0  # seconds to wait for one that still computes
 _AGAIN = 2.0  # seconds until the next try, where one could not be started
 
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
@@ -118,21 +119,41 @@ class Child:
     async def answer(self, within: float) -> object:
         """The next line that it writes, `within` so many seconds. Else it is ended.
 
+        One that still computes is given 30 s: the machine may have much else to do.
+
         Raises:
             ModelFailed: there is none, because the process has ended, or hangs.
         """
-        try:
-            async with asyncio.timeout(within), self._reading:
-                line = await self._stdout.readline()
-        except TimeoutError as error:
-            self._complaint = f"it gave nothing for {within:g} s"
+        line = await self._line(within)
+        if line is None:
+            self._complaint = f"it gave nothing for {within:.3g} s or more"
             await self._end()
-            raise ModelFailed(f"the {self._name} hung: {self._complaint}") from error
+            raise ModelFailed(f"the {self._name} hung: {self._complaint}")
         if not line.endswith(b"\n"):
             await self._end()
             raise ModelFailed(f"the {self._name} broke down: {self._complaint}")
         answer: object = json.loads(line)
         return answer
+
+    def computed(self) -> bytes:
+        """What the system counts of the time that it has computed; empty where that is not told."""
+        try:
+            with open(f"/proc/{self._process.pid}/stat", "rb") as stat:
+                return b" ".join(stat.read().rpartition(b")")[2].split()[11:13])  # proc(5)
+        except OSError:
+            return b""
+
+    async def _line(self, within: float) -> bytes | None:
+        slices = 1 + int(max(0.0, _BUSY - within) / within)
+        for _ in range(slices):
+            before = self.computed()
+            try:
+                async with asyncio.timeout(within), self._reading:
+                    return await self._stdout.readline()
+            except TimeoutError:
+                if self.computed() == before:
+                    break
+        return None
 
     async def ended(self) -> str:
         """Wait until it has ended; gives back why, or nothing if it was closed."""

@@ -8,6 +8,7 @@ import math
 import os
 import secrets
 import string
+import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -25,11 +26,12 @@ from duologue.models.cascade.llama_child import KEY, SLOTS
 _log = logging.getLogger(__name__)
 
 _LONGEST_ANSWER = 80  # tokens, about 25 s of speech
-# Seconds without a sign of life to anybody: it tells of each 32 tokens that it reads, which take 0.25 s
-# on a machine with nothing else to do.
+# Seconds in which it neither gives anybody anything nor computes. It tells of each 32 tokens that it
+# reads, which take 0.25 s on a machine with nothing else to do.
 _PATIENCE = 5.0
+_LOOK = 1.0  # seconds
 
-# Seconds without a sign to one while others get theirs: prompts are read one after the other.
+# Seconds in which one is given nothing while it computes: prompts are read one after the other.
 _BUSY = 60.0
 
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
@@ -40,7 +42,7 @@ _INSTRUCTIONS = 600
 _HISTORY = 300
 _QUESTION = 150
 
-_Sign = TypeVar("_Sign")
+_Given = TypeVar("_Given")
 
 _LETTERS = f"{string.ascii_letters} ".encode()
 
@@ -68,7 +70,9 @@ class LanguageModel:
         self._key = secrets.token_urlsafe()  # llama.cpp serves whoever brings it
         self._slots = asyncio.Semaphore(SLOTS)
         self._kept = Kept("language model", self._start_child)
-        self._waits: set[asyncio.Timeout] = set()  # each ends when nobody is given anything
+        self._waits: set[asyncio.Timeout] = set()  # each ends when there is no sign of life
+        self._gave = 0.0  # when anybody was last given anything
+        self._computed = b""
         self._client = openai.AsyncOpenAI(
             api_key=self._key,
             base_url="http://127.0.0.1/v1",  # its port is known when the process runs
@@ -154,6 +158,7 @@ class LanguageModel:
         ended = False
         try:
             stream = await self._in_time(
+                child,
                 self._client.chat.completions.create(
                     model="smollm2",
                     messages=conversation,
@@ -161,21 +166,17 @@ class LanguageModel:
                     max_tokens=_LONGEST_ANSWER,
                     temperature=0,
                     extra_body=_SAMPLING,
-                )
+                ),
             )
             async with stream:  # closing it is what stops the server
-                while chunk := await self._in_time(anext(stream, None)):
+                while chunk := await self._in_time(child, anext(stream, None)):
                     for choice in chunk.choices:
                         ended = choice.finish_reason is not None
                         yield choice.delta.content or "", choice.finish_reason == "stop"
         except openai.APIStatusError as error:
             raise ModelFailed(f"the language model refused the conversation: {error}") from error
         except TimeoutError as error:
-            await child.close()
-            raise _Broken(
-                f"the language model hung: it gave nothing for {_PATIENCE:g} s; "
-                "it is being started again"
-            ) from error
+            raise await self._hung(child, _PATIENCE) from error
         except openai.APIError as error:
             raise await self._sentence(child, error) from error
         if not ended:
@@ -189,28 +190,51 @@ class LanguageModel:
                 f"this server has no room for one more answer ({short}); try again later"
             )
         if isinstance(error, openai.APITimeoutError):
+            if time.monotonic() - self._gave > _BUSY / 2:
+                return await self._hung(child, _BUSY)
             return ModelFailed(
                 f"the language model was busy with other answers for {_BUSY:g} s; try again later"
             )
         await child.close()
         return _Broken("the language model broke down; it is being started again")
 
-    async def _in_time(self, sign: Awaitable[_Sign]) -> _Sign:
-        """Wait for a sign of life; for nobody else's either may be there for too long.
+    async def _hung(self, child: Child, seconds: float) -> _Broken:
+        await child.close()
+        return _Broken(
+            f"the language model hung: it gave nothing for {seconds:g} s; it is being started again"
+        )
+
+    async def _in_time(self, child: Child, given: Awaitable[_Given]) -> _Given:
+        """Wait for something, as long as the process gives signs of life, to whomever.
 
         Raises:
-            TimeoutError: the process hangs.
+            TimeoutError: it hangs.
         """
         async with asyncio.timeout(_PATIENCE) as wait:
             self._waits.add(wait)
+            self._look(child, wait)
             try:
-                result = await sign
+                result = await given
             finally:
                 self._waits.discard(wait)
-        for other in self._waits:
-            if not other.expired():
-                other.reschedule(asyncio.get_running_loop().time() + _PATIENCE)
+        self._gave = time.monotonic()
+        self._prolong()
         return result
+
+    def _look(self, child: Child, wait: asyncio.Timeout) -> None:
+        """Look now and then, while somebody waits, whether the process computes."""
+        if wait in self._waits:
+            computed = child.computed()
+            if computed != self._computed:
+                self._computed = computed
+                self._prolong()
+            asyncio.get_running_loop().call_later(_LOOK, self._look, child, wait)
+
+    def _prolong(self) -> None:
+        """All go on waiting: the process is alive."""
+        for wait in self._waits:
+            if not wait.expired():
+                wait.reschedule(asyncio.get_running_loop().time() + _PATIENCE)
 
     async def _start_child(self) -> Child:
         child = await Child.start(
