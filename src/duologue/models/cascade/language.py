@@ -31,8 +31,9 @@ _LONGEST_ANSWER = 80  # tokens, about 25 s of speech
 _PATIENCE = 5.0
 _LOOK = 1.0  # seconds
 
-# Seconds in which one is given nothing while it computes: prompts are read one after the other.
-_BUSY = 60.0
+# Seconds in which one is given nothing while it computes: prompts are read one after the other. Less
+# than `model_timeout`, which would end the reply and leave the process.
+_BUSY = 45.0
 
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
