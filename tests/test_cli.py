@@ -228,7 +228,8 @@ def test_random_weights_are_called_noise_wherever_they_show(
 
     monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
     convert(original(tmp_path / "original"), tmp_path / "mini-omni-random")
-    said, _ = run("pull", "mini-omni", "--random")  # which finds them
+    run("pull", "mini-omni", "--random")  # which finds them, and rounds them
+    said, _ = run("pull", "mini-omni", "--random")
     assert said == (
         "mini-omni: random weights (noise): it will utter noise; "
         f"there already, in {tmp_path}/mini-omni-random\n"
@@ -309,14 +310,17 @@ def test_what_is_no_checkpoint_does_not_keep_the_default_model_from_starting(
     monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
     said, complaint = run("say", str(question))
     assert said.startswith("A small built-in model (SmolLM2 135M): quick to try, often wrong.\n")
-    assert re.fullmatch(
-        f"Mini-Omni is left out: .*{re.escape(str(folder))}.*; run: duologue pull mini-omni; "
-        "the built-in chain answers\n",
-        complaint,
-    )
+    if there == "a half converted folder":  # what holds no checkpoint at all is not worth a word
+        left_out = (
+            f"Mini-Omni is left out: .*{re.escape(str(folder))}.*; the built-in chain answers\n"
+        )
+        assert re.fullmatch(left_out, complaint)
+    else:
+        assert complaint == ""
     # Who asks for it by name gets it, or the reason.
     _, refused = run("say", str(question), "--model", "mini-omni", code=2)
-    assert refused.startswith("duologue: checkpoint.json is missing")
+    assert refused.endswith("run: duologue pull mini-omni\n")
+    assert refused.count("\n") == 1
 
 
 def test_doctor_does_not_ask_for_mini_omni(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What Gradio would serve besides the page: uploads, a fetch proxy, ffmpeg, queues, logins."""
 
+import json
 import tempfile
 from pathlib import Path
 
