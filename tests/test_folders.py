@@ -157,7 +157,9 @@ def _as_an_unknown_user(*command: str, **environment: str) -> "subprocess.Comple
     )
 
 
-@pytest.mark.parametrize("command", [["doctor"], ["turns"], ["pull"], ["serve", "--port", "0"]])
+@pytest.mark.parametrize(
+    "command", [["doctor"], ["turns"], ["pull"], ["serve", "--model", "echo", "--port", "0"]]
+)
 def test_an_unknown_user_without_a_home_gets_a_sentence(command: list[str]) -> None:
     done = _as_an_unknown_user(*command)
     assert done.returncode == 2
@@ -192,7 +194,9 @@ def test_a_server_without_a_home_to_write_in_serves_and_says_what_goes(
     # The port is taken, so it ends as soon as it has come to serving.
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        said = _as_an_unknown_user("serve", "--port", port, "--no-page", **environment).stderr
+        said = _as_an_unknown_user(
+            "serve", "--model", "echo", "--port", port, "--no-page", **environment
+        ).stderr
     assert ("the figures of turns go when the server stops: ~/.local" in said) is (not home)
     assert "cannot serve on 127.0.0.1" in said
     assert "Traceback" not in said

@@ -222,8 +222,8 @@ def read(path: Path, here: bool | None = None) -> list[Row]:
             _version(file)
             found = file.execute(
                 "SELECT id, at, owner, here, status, receipt FROM turns "
-                "WHERE ?1 IS NULL OR here = ?1 ORDER BY number",
-                (here,),
+                "WHERE :here IS NULL OR here = :here ORDER BY number",
+                {"here": here},
             ).fetchall()
     except (sqlite3.Error, OSError) as error:
         raise InvalidSetting(f"the figures of turns in {path} cannot be read: {error}") from error
