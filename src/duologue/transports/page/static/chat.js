@@ -74,7 +74,8 @@ class Chat {
   /** The user has finished; the server tells of the turn when it is sure of that. */
   #expect() {
     const newest = [...this.#shown.values()].at(-1);
-    if (this.#pending || newest?.turn.status === "in_progress") return;
+    const known = newest && !newest.gone && newest.turn.status === "in_progress";
+    if (this.#pending || known) return;
     this.#pending = message("user");
     this.#pending.append(aside(ASIDE.pending));
     this.#find(".turns").append(this.#pending);
@@ -95,7 +96,7 @@ class Chat {
     try {
       while (this.#again) {
         this.#again = false;
-        await this.#update(this.#shown.size ? NEWS : AT_ONCE);
+        await this.#update(this.#current.length ? NEWS : AT_ONCE);
       }
     } catch {
       // What is shown stays; the voice panel tells why the server does not answer.
