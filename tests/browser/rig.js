@@ -92,11 +92,11 @@
     return { context, input };
   }
 
-  /** The noise of any microphone, at -80 dB: one that gives exact zeros is muted or dead. */
+  /** A microphone that gives exact zeros is muted or dead: this one has -94 dB at 24 kHz, too little to be heard. */
   function hiss(context, input) {
     const buffer = context.createBuffer(1, context.sampleRate, context.sampleRate);
     const noise = buffer.getChannelData(0);
-    for (let i = 0; i < noise.length; i++) noise[i] = (Math.random() - 0.5) * 3.5e-4;
+    for (let i = 0; i < noise.length; i++) noise[i] = (Math.random() - 0.5) * 1e-4;
     const source = new AudioBufferSourceNode(context, { buffer, loop: true });
     connect.call(source, input);
     source.start();

@@ -51,7 +51,7 @@ export class Microphone {
       // Firefox connects a stream only to a context at the stream's own rate; the worklet resamples.
       if (error.name !== "NotSupportedError") throw error;
       this.#context = new AudioContext();
-      await this.#context.audioWorklet.addModule(WORKLETS);
+      await addWorklets(this.#context);
       const own = this.#context;
       this.#connect(own, seconds, (pcm, level, at) => on.chunk(pcm, level, at - own.currentTime + context.currentTime));
     }
@@ -225,7 +225,9 @@ export class Speaker {
  * @returns {Promise<void>} rejected when they do not come
  */
 export function addWorklets(context) {
-  const late = new Promise((_, reject) => setTimeout(reject, LOADING));
+  const late = new Promise((_, reject) => {
+    setTimeout(() => reject(new DOMException("the worklets do not come", "TimeoutError")), LOADING);
+  });
   return Promise.race([context.audioWorklet.addModule(WORKLETS), late]);
 }
 

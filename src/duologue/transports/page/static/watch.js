@@ -3,7 +3,7 @@
 const TICK = 1000; // milliseconds
 const STILL = 5; // ticks without a chunk of the microphone, after which the audio thread counts as dead
 const REVIVAL = 2000; // milliseconds in which halted sound has to run again
-const NOTHING = 1 / 32768; // level: below the smallest step of PCM16, where no room is and no microphone that works
+const NOTHING = 1e-5; // level: -100 dB, where no room is and no microphone that works
 const MUTE = 5; // seconds of that, while somebody may speak
 
 export class Watch {
@@ -32,7 +32,7 @@ export class Watch {
     this.#timer = setInterval(() => this.#tick(), TICK);
     context.onstatechange = () => this.#revive();
     navigator.mediaDevices.addEventListener("devicechange", this.#onDevices);
-    this.#revive();
+    queueMicrotask(() => this.#revive()); // when whoever made this watch can stop it
   }
 
   /** No more. */
