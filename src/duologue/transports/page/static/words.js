@@ -29,12 +29,21 @@ const FAILURES = {
   session_expired: "This session has reached its longest duration: press Start to go on with this conversation.",
   too_slow: "The connection is too slow for talking: try another network, then press Start to go on.",
   sound_stopped: "The browser has stopped the sound of this page: press Start to go on.",
+  session_idle: "Nothing came from this page for a while, and others waited: press Start to go on with this conversation.",
+  too_many_errors: "The server did not understand this page: reload it, then press Start.",
   client_too_slow: "The connection is too slow for the sound of the reply: press Start to go on.",
   model_failed: "The model failed to answer: say it again, or say it differently.",
 };
 
 /** Codes after which there is no line any more. */
-export const FATAL = ["too_many_sessions", "server_shutting_down", "session_expired", "client_too_slow"];
+export const FATAL = [
+  "too_many_sessions",
+  "server_shutting_down",
+  "session_expired",
+  "session_idle",
+  "too_many_errors",
+  "client_too_slow",
+];
 
 /**
  * One sentence for a failure.
