@@ -4,13 +4,11 @@ import argparse
 import asyncio
 import dataclasses
 import errno
-import importlib.util
 import logging
 import os
-import platform
 import shutil
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,14 +17,12 @@ from typing import Any
 from duologue import __version__, folders, stopping, weights
 from duologue.audio import AudioChunk, to_mp3, to_wav
 from duologue.config import PREFIX, Config, load_config
-from duologue.cpus import cpus, lacking
+from duologue.cpus import cpus
+from duologue.doctor import examine
 from duologue.endpoint import SmartTurn
 from duologue.errors import DuologueError, InvalidSetting, ModelUnavailable
 from duologue.model import load_model
-from duologue.models import cascade, mini_omni
-from duologue.models.mini_omni.arrangement import is_made
-from duologue.models.mini_omni.checkpoint import find_checkpoint
-from duologue.models.mini_omni.checksums import verify
+from duologue.models import mini_omni
 from duologue.say import Answer, ask
 from duologue.server import Uvicorn, running
 from duologue.sound_files import read_audio
@@ -367,7 +363,7 @@ def _pull_mini_omni(arguments: argparse.Namespace) -> str:
         sys.stdout.flush()
 
     # Imported here, because they take torch, or the packages of an extra.
-    from duologue.models.mini_omni.arrangement import variant
+    from duologue.models.mini_omni.arrangement import is_made, variant
 
     if arguments.random:
         from duologue.models.mini_omni import random_weights
@@ -394,56 +390,8 @@ def _pull_mini_omni(arguments: argparse.Namespace) -> str:
 
 
 def _doctor(_: argparse.Namespace) -> int:
-    rows = [
-        ("ok", f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
-    ]
-    for package, extra, what in (
-        ("gradio", "page", "the page"),
-        ("pocketsphinx", "cascade", "the default model's recogniser"),
-        ("xllamacpp", "cascade", "the default model's language model"),
-        ("espeakng_loader", "cascade", "the default model's synthesiser"),
-    ):
-        there = importlib.util.find_spec(package) is not None
-        how = "" if there else f" is missing; get it: pip install 'duologue[{extra}]'"
-        rows.append(("ok" if there else "missing", f"{package}, {what}{how}"))
-    rows += [
-        ("missing", f"{flag} in this processor, for the default model's language model")
-        for flag in lacking(cascade.NEEDED)
-    ]
-    for status in weights.status():
-        where = {
-            "ok": f"in {status.path}",
-            "missing": f"are missing; get them: {status.how}",
-            "damaged": f"in {status.path} are damaged; get them again: {status.how}",
-        }[status.state]
-        rows.append((status.state, f"the weights {status.name} {where}"))
-    for state, text in rows:
+    whole = True
+    for state, needed, text in examine():
         sys.stdout.write(f"{state:<7}  {text}\n")
-    for there, text in _mini_omni():
-        sys.stdout.write(f"{'ok     ' if there else 'absent '}  {text}\n")
-    return 0 if all(state == "ok" for state, _ in rows) else 1
-
-
-def _mini_omni() -> Iterator[tuple[bool, str]]:
-    """What Mini-Omni needs, which nobody has to have."""
-    for package, extra, what in (
-        ("openvino", "mini-omni", "Mini-Omni on CPUs"),
-        ("tokenizers", "mini-omni", "Mini-Omni's text"),
-        ("torch", "torch", "Mini-Omni on GPUs, and the conversion of its weights"),
-    ):
-        there = importlib.util.find_spec(package) is not None
-        how = "" if there else f"; get it: pip install 'duologue[{extra}]'"
-        yield there, f"{package}, {what}{how}"
-    try:
-        checkpoint = find_checkpoint()
-        verify(checkpoint)
-    except ModelUnavailable as error:
-        yield False, f"the weights {_MINI_OMNI}: {error}"
-    else:
-        rounded = (
-            "" if is_made(checkpoint, "int8") else "; int8 is not there, or damaged: made anew"
-        )
-        yield (
-            True,
-            f"the weights {_MINI_OMNI}, {checkpoint.source}, in {checkpoint.folder}{rounded}",
-        )
+        whole = whole and (state == "ok" or not needed)
+    return 0 if whole else 1

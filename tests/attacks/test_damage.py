@@ -182,7 +182,7 @@ def test_doctor_finds_damage(checkpoint: Checkpoint, capsys: pytest.CaptureFixtu
     assert "ok       the weights mini-omni" in capsys.readouterr().out
     (checkpoint.folder / INT8).write_bytes(b"")
     cli.main(["doctor"])
-    assert "int8 is not there, or damaged: made anew" in capsys.readouterr().out
+    assert "int8 is not there, or damaged: the next start makes it anew" in capsys.readouterr().out
     garble(checkpoint.folder / "encoder.safetensors")
     cli.main(["doctor"])
     assert "absent   the weights mini-omni: encoder.safetensors in" in capsys.readouterr().out
