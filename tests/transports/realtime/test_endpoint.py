@@ -257,7 +257,9 @@ async def test_five_minutes_in_one_message_are_taken_half_a_minute_a_turn(serve:
         await socket.send(append(tone(300, 24_000)))
         stopped = await hear(socket, "input_audio_buffer.speech_stopped")
         assert stopped["audio_end_ms"] == pytest.approx(30_000, abs=100)
-        assert (await hear(socket, "response.done"))["response"]["status"] == "completed"
+        # All of the reply may be made before the speech that goes on stops it, or not.
+        done = await hear(socket, "response.done")
+        assert done["response"]["status"] in ("completed", "cancelled")
         again = await hear(socket, "input_audio_buffer.speech_started")
         assert again["audio_start_ms"] == stopped["audio_end_ms"]
 
