@@ -67,6 +67,8 @@ def mount(app: Starlette, blocks: gr.Blocks) -> None:
 
     Of Gradio's routes, only those that the page asks for are there.
     """
+    # Nothing is ever put into Gradio's queue, which it looks into a thousand times a second otherwise.
+    blocks._queue.sleep_when_free = 1.0
     gr.mount_gradio_app(
         app,
         blocks,
