@@ -5,7 +5,9 @@ with such limits.
 """
 
 import asyncio
+import contextlib
 import logging
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +23,9 @@ logger = logging.getLogger(__name__)
 _DESCRIPTORS = 65_536  # more are not asked for: no session needs them, and the kernel keeps a table
 _RESERVE = 256  # descriptors that no client gets: files, children, and the sockets to them
 _AT_ONCE = 8  # connections that asyncio accepts before one of them can be refused
+# Bytes that the system may keep for a reader. It asks for more when a third of its room is free: of the
+# megabytes that it would take, a client that reads as it plays frees a third in a minute only.
+_UNREAD = 128 * 1024
 _REPORT_EVERY = 60.0  # seconds between two lines of the log about the same trouble
 
 _FULL = (
@@ -35,14 +40,14 @@ class Limits:
 
     Attributes:
         head: seconds until a request's head is complete.
-        body: seconds until its body is.
+        body: seconds until its body is; 15 MiB at 64 kB a second, which `/chat` asks for itself, take 240.
         stalled: seconds that a client may take nothing of what is sent to it.
         farewell: seconds that a client may take to read the last words.
         silent: connections that may be open without a request; the oldest is closed for a newer one.
     """
 
     head: float = 10.0
-    body: float = 60.0
+    body: float = 300.0
     stalled: float = 10.0
     farewell: float = 2.0
     silent: int = 200
@@ -63,7 +68,7 @@ class Connections:
         """`descriptors`: that the process may have open."""
         self.limits = limits or LIMITS
         self.most = descriptors - min(_RESERVE, descriptors // 2)
-        self._silent: dict[Http, None] = {}  # without a request, oldest first
+        self._silent: dict[_Timed, None] = {}  # without a request, oldest first
         self._told = -_REPORT_EVERY
 
     def wait_for_request(self, connection: "Http", others: int) -> None:
@@ -74,12 +79,16 @@ class Connections:
             oldest = next(iter(self._silent))
             self.forget(oldest)
             self._report("too many connections are open: the one that was silent longest is closed")
-            if oldest is connection:
+            if oldest is connection:  # all others are busy
                 connection.refuse()
             else:
                 oldest.abort()
 
-    def forget(self, connection: "Http") -> None:
+    def wait_for_handshake(self, connection: "WebSocket") -> None:
+        """Count a connection as silent that is becoming a WebSocket; room was made for it before."""
+        self._silent[connection] = None
+
+    def forget(self, connection: "_Timed") -> None:
         """Count a connection as silent no longer."""
         self._silent.pop(connection, None)
 
@@ -111,8 +120,17 @@ class _Timed(asyncio.Protocol):
     config: uvicorn.Config
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
+    client: tuple[str, int] | None
     _deadline: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
+
+    def _meet(self) -> None:
+        """A client has connected."""
+        if self.client:
+            self.client = (_plain(self.client[0]), self.client[1])
+        with contextlib.suppress(OSError):  # it has gone already
+            channel = self.transport.get_extra_info("socket")
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD)
 
     @property
     def _registry(self) -> Connections:
@@ -162,6 +180,7 @@ class Http(_Timed, H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected: its request is waited for."""
         super().connection_made(transport)
+        self._meet()
         self._wait("head")
         self._registry.wait_for_request(self, len(self.connections))
 
@@ -215,6 +234,31 @@ class Http(_Timed, H11Protocol):
 class WebSocket(_Timed, WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, which ends with its session, whether the client reads that or not."""
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A request has asked for a WebSocket: the handshake is waited for."""
+        super().connection_made(transport)
+        self._meet()
+        self._registry.wait_for_handshake(self)
+        self._expect(self._registry.limits.head, self.abort)
+
+    def start_keepalive(self) -> None:
+        """Hands were shaken."""
+        self._registry.forget(self)
+        _cancel(self._deadline)
+        super().start_keepalive()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed."""
+        self._registry.forget(self)
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server ends."""
+        if self.handshake_complete:
+            super().shutdown()
+        else:  # uvicorn would answer a request that may be none
+            self.abort()
+
     def handle_ping(self) -> None:
         """The client asks whether the server is there."""
         pong = b"".join(self.conn.data_to_send())
@@ -252,3 +296,8 @@ def raise_descriptor_limit() -> int:
 def _cancel(timer: asyncio.TimerHandle | None) -> None:
     if timer:
         timer.cancel()
+
+
+def _plain(address: str) -> str:
+    """An IPv4 address as such: a socket for IPv6 that takes both writes ::ffff:127.0.0.1."""
+    return address.removeprefix("::ffff:") if "." in address else address

@@ -75,6 +75,7 @@ class Exchange:
 
     Attributes:
         tasks: that the replies run in; to be set before the first event.
+        at_rest_since: when something last ended that leaves the floor to nobody, by the session's clock.
     """
 
     tasks: asyncio.TaskGroup
@@ -97,6 +98,7 @@ class Exchange:
         self._clock = clock
         self._endpoint = endpoint
         self._conversation = Conversation()
+        self.at_rest_since = clock.now()
         self._reply: _Reply | None = None
 
     @property
@@ -192,6 +194,7 @@ class Exchange:
         self._detector.playing = self.state in (State.SPEAKING, State.DUCKED)
         if self.state is State.LISTENING:
             self._detector.close()
+            self.at_rest_since = self._clock.now()
 
     def _do(self, action: Action, event: Event) -> None:
         match action:

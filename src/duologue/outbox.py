@@ -65,13 +65,15 @@ class Outbox:
 
     def drop_sound(self, turn_id: str) -> None:
         """Take back the sound of a reply that was stopped."""
-        self._events = deque(
+        kept = [
             event
             for event in self._events
             if not (isinstance(event, ReplyDelta) and event.turn_id == turn_id)
-        )
-        self.seconds = sum(map(_duration, self._events))
-        self._characters = sum(map(_length, self._events))
+        ]
+        self._events.clear()
+        self.seconds, self._count, self._characters = 0.0, 0, 0
+        for event in kept:
+            self._append(event)
 
     async def empty(self, send: Callable[[ServerEvent], Awaitable[None]]) -> None:
         """Send, for as long as the session lasts, or until `send` raises ConnectionError."""

@@ -135,7 +135,11 @@ class Server:
         config = self.config
         theirs = [session for session, other in self._sessions.items() if who.is_like(other)]
         for sessions, most, whose in (
-            (theirs, config.visitor_sessions, "that one visitor may have"),
+            (
+                theirs,
+                config.visitor_sessions,
+                "that one visitor, or one address, may have (--visitor-sessions)",
+            ),
             (self._sessions, config.sessions, "of this server"),
         ):
             if len(sessions) < most:
@@ -262,7 +266,7 @@ def _load_page() -> ModuleType:
             f"the page needs the package {error.name!r}; install it with: "
             "pip install 'duologue[page]', or serve the line alone with --no-page"
         ) from error
-    except (ImportError, ValueError) as error:  # Gradio looks at the proxies of the environment
+    except Exception as error:  # Gradio looks at the proxies of the environment as it is imported
         raise InvalidSetting(
             f"the page cannot be loaded: {error}; mend that, or serve the line alone with --no-page"
         ) from error

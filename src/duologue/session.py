@@ -50,7 +50,10 @@ from duologue.turn import TurnDetector, Vad
 
 logger = logging.getLogger(__name__)
 
-_GAP = 1.0  # seconds without a sound after which silence takes its place: no network is as late as that
+_GAP = 1.0  # seconds without a sound after which silence takes its place
+_PIECE = (
+    2.0  # seconds by which that is later at most, for a client that sends its sound in long pieces
+)
 _STALL = 0.5  # seconds by which a clock is late when the whole server stood still
 _SLICE = 0.1  # seconds of audio worked through between two looks at the event loop: 0.4 ms of VAD
 
@@ -98,7 +101,7 @@ class Limits:
     drain: float = 2.0
     ahead: float = 300.0
     pace: float = 10.0
-    errors: int = 20
+    errors: int = 100
 
 
 class Session:
@@ -136,6 +139,7 @@ class Session:
         self._newest = self._clock.now()  # when the client's newest message came
         self._ahead = 0.0  # seconds of sound that came faster than at `limits.pace`
         self._heard = self._clock.now()  # when the newest sound came
+        self._gap = _GAP  # seconds after it from which silence counts
         self._hearing = False  # it is being worked through
         self._stirred = asyncio.Event()  # the client wanted something
         self._errors: deque[float] = deque(maxlen=limits.errors)  # when the client sent the newest
@@ -143,8 +147,10 @@ class Session:
 
     @property
     def silent_for(self) -> float:
-        """Seconds since the client has sent anything."""
-        return self._clock.now() - self._newest
+        """Seconds since the client has sent anything, or a reply to it was heard to its end."""
+        if self._exchange.state is not State.LISTENING:
+            return 0.0
+        return self._clock.now() - max(self._newest, self._exchange.at_rest_since)
 
     async def run(self) -> None:
         """Serve until the client hangs up, the session expires or `drain` was called."""
@@ -258,6 +264,7 @@ class Session:
 
     async def _hear(self, chunk: AudioChunk, *, echo: bool) -> None:
         start, self._hearing = 0.0, True
+        self._gap = _GAP + min(chunk.duration, _PIECE)
         while start < chunk.duration and not self._draining:
             self._follow(self._detector.push(chunk.between(start, start + _SLICE), echo=echo))
             start += _SLICE
@@ -278,7 +285,7 @@ class Session:
         self._exchange.settle()
 
     async def _go_on_in_silence(self) -> None:
-        """When no sound comes any more (muted, a file that has ended), go on as if silence had come.
+        """When no sound comes any more (muted, a file that has ended), go on as if silence came then.
 
         Without turn detection, no sound is no silence: the client commits.
         """
@@ -289,19 +296,20 @@ class Session:
                 await self._stirred.wait()
             self._stirred.clear()
             step = _GAP if listening else _SLICE
-            woken = max(self._heard + _GAP, self._clock.now() + step)
+            woken = max(self._heard + self._gap, self._clock.now() + step)
             await self._clock.sleep(woken - self._clock.now())
             now = self._clock.now()
             if self._hearing or now - woken > _STALL:
                 self._heard = now  # what was sent meanwhile is to be heard first
-            if now - self._heard < _GAP or self._draining:
+            if now - self._heard < self._gap or self._draining:
                 continue
-            missed, silent_to = now - max(self._heard, silent_to), now
+            late = self._gap - _SLICE
+            missed, silent_to = now - max(self._heard + late, silent_to), now
             if not self._detector.settings.turn_detection:
                 continue
             if self._exchange.state is not State.LISTENING:
                 logger.debug("%s: no sound came for %.1f s", self.id, now - self._heard)
-                self._follow(self._detector.miss(missed))
+                self._follow(self._detector.miss(missed, late))
             self._watch_idle(missed)
 
     async def _keep_pace(self, seconds: float) -> None:

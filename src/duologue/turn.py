@@ -141,7 +141,7 @@ class TurnDetector:
             InvalidAudio: without turn detection, the time limit is reached. What came until then is kept
                 for a commit; of all that comes before it, nothing is, and this is said once.
         """
-        was_full = self._full
+        was_full, self.behind = self._full, 0.0
         samples = np.concatenate((self._rest, chunk.samples))
         whole = len(samples) - len(samples) % WINDOW
         self._rest = samples[whole:]
@@ -153,10 +153,12 @@ class TurnDetector:
                 "commit what there is, or clear it"
             )
 
-    def miss(self, seconds: float) -> Iterator[DetectorEvent]:
+    def miss(self, seconds: float, late: float = 0.0) -> Iterator[DetectorEvent]:
         """No sound came for so long: go on as if silence had. Exhaust the iterator.
 
-        `behind` says how much of that silence is still to come.
+        Args:
+            seconds: of silence.
+            late: seconds without sound before them, in which sound was still waited for.
         """
         windows = max(1, round(seconds / _SECONDS))
         for left in reversed(range(windows)):
@@ -164,7 +166,7 @@ class TurnDetector:
             window[: len(self._rest)] = self._rest
             self._filled += WINDOW - len(self._rest)
             self._rest = np.zeros(0, np.float32)
-            self.behind = left * _SECONDS
+            self.behind = late + left * _SECONDS
             yield from self._push_window(window, echo=False)
             self._gap = self.position
 

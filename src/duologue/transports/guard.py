@@ -111,14 +111,15 @@ class Guard:
     async def _check(self, scope: Scope) -> None:
         proxied = scope["state"].pop("proxied")
         headers = Headers(scope=scope)
-        hosts = headers.getlist("host") or [""]
+        hosts = headers.getlist("host")  # none: HTTP/1.0, which no browser speaks
         # A page that rebinds its name can send any header here, but not another Host.
         if proxied and (told := headers.get("x-forwarded-host", "").split(",")[0].strip()):
             hosts.append(told)
         for host in hosts:
             await self._check_host(host)
         kept = [(name, value) for name, value in scope["headers"] if name != b"host"]
-        scope["headers"] = [(b"host", hosts[-1].encode("latin-1")), *kept]
+        named = [(b"host", host.encode("latin-1")) for host in hosts[-1:]]
+        scope["headers"] = [*named, *kept]
         scope["state"]["address"] = seen_address(scope, proxied=proxied)
         scope["headers"] = [
             pair for pair in scope["headers"] if not _is_forwarded(pair[0], keep_prefix=proxied)

@@ -123,9 +123,11 @@ def decode_message(message: str, settings: Settings) -> Iterator[ClientEvent | N
     if len(message) <= SHORT:
         yield decode_event(message, settings)
         return
-    data = bytearray()
+    data, name = bytearray(), None
     try:
-        echo, sound = _cut_out_sound(message)
+        fields, sound = _cut_out_sound(message)
+        name = _name(fields)
+        echo = _validate(_Append, fields, "input_audio_buffer.append").echo
         for piece in _pieces(sound):
             if len(data) % 3:
                 raise InvalidAudio("audio must be base64: it goes on after its padding")
@@ -133,7 +135,7 @@ def decode_message(message: str, settings: Settings) -> Iterator[ClientEvent | N
             yield None
         _check_pcm16(data)
     except DuologueError as error:
-        yield ClientErred(error)
+        yield ClientErred(error, name)
         return
     for start in range(0, len(data), 2 * WIRE_RATE):
         second = bytes(data[start : start + 2 * WIRE_RATE])
@@ -161,8 +163,8 @@ def _head(text: str) -> int:
 # A long message: nothing in it may be long but one sound, which the parser of JSON never sees.
 
 
-def _cut_out_sound(message: str) -> tuple[bool, str]:
-    """The fields of a long `input_audio_buffer.append`: `echo`, and `audio` as it stands in the JSON.
+def _cut_out_sound(message: str) -> tuple[dict[str, Any], str]:
+    """The fields of a long `input_audio_buffer.append`, and its `audio` as it stands in the JSON.
 
     What may be long is the string around the middle of the message. A word that no stranger knows takes
     its place, and `audio` must then be that word: so no other field can be taken for the sound.
@@ -177,7 +179,7 @@ def _cut_out_sound(message: str) -> tuple[bool, str]:
         raise _too_big(message) from None
     if fields.get("type") != "input_audio_buffer.append" or fields.get("audio") != _CUT:
         raise _too_big(message)
-    return _validate(_Append, fields, "input_audio_buffer.append").echo, message[start:end]
+    return fields, message[start:end]
 
 
 def _too_big(message: str) -> MessageTooBig:
