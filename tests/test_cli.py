@@ -16,6 +16,7 @@ import soundfile
 
 from conftest import put_damaged
 from duologue import weights
+from duologue.audio import to_wav
 from duologue.sound_files import read_audio
 from duologue.testing import tone
 from duologue.turnlog import TurnLog
@@ -349,3 +350,18 @@ def test_a_server_serves_its_page_and_ends_at_a_signal_leaving_nothing_behind(
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
     assert list(temporary.iterdir()) == []
+
+
+def test_of_a_question_that_is_too_long_the_beginning_is_answered(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    path.write_bytes(to_wav(tone(40)))
+    said, complaint = run("say", str(path), "--model", "echo")
+    assert "its end was not heard" in said
+    assert re.search(r"reply, (29|30)\.", said)
+    assert complaint == ""
+
+
+@pytest.mark.parametrize("url", ["localhost:7860", "ws://localhost:7860/", ""])
+def test_a_server_is_named_by_its_url(url: str, question: Path) -> None:
+    _, complaint = run("say", str(question), "--url", url or " ", code=2)
+    assert complaint.startswith("duologue: a server is named as http://host:port, not as ")

@@ -36,8 +36,10 @@ _LIMITS = (
 
 def behave() -> None:
     """What every child does first."""
-    # Ctrl-C reaches all processes of a terminal; the server ends its children when it is ready to.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches all processes of a terminal, and SIGTERM all of a service; the server ends its children
+    # when it is ready to, and they end with it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform != "win32":
         os.nice(5)  # the sound of the server comes first
     if sys.platform == "linux":

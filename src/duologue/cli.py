@@ -203,13 +203,15 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     async def serve() -> None:
         async with _server(config) as server:
-            what = f"talk with {config.model} on" if config.page else "the line is on"
-            sys.stdout.write(f"Duologue: {what} {server.url} (Ctrl-C ends it)\n")
-            sys.stdout.write(f"{server.model.capabilities.note}{hint}\n")
-            if server.hint:
-                sys.stdout.write(f"{server.hint}\n")
-            sys.stdout.flush()
-            await server.run_until_stopped()
+            # From here on a signal lets the replies under way end; before, it ends the start.
+            with server.capture_signals():
+                what = f"talk with {config.model} on" if config.page else "the line is on"
+                sys.stdout.write(f"Duologue: {what} {server.url} (Ctrl-C ends it)\n")
+                sys.stdout.write(f"{server.model.capabilities.note}{hint}\n")
+                if server.hint:
+                    sys.stdout.write(f"{server.hint}\n")
+                sys.stdout.flush()
+                await server.run_until_stopped()
 
     with folders.temporary() as folder:
         # Gradio makes a cache there as soon as it is imported, and leaves it behind.
@@ -295,6 +297,10 @@ def _say(arguments: argparse.Namespace) -> int:
     async def report(url: str, api_key: str) -> None:
         answer = await ask(url, question, api_key)
         _tell(question, answer)
+        if answer.cut:
+            sys.stdout.write(
+                "the question is longer than the server takes: its end was not heard\n"
+            )
         if output:
             encode = to_wav if output.suffix.lower() == ".wav" else to_mp3
             _write(output, encode(answer.audio))

@@ -20,7 +20,14 @@ from websockets.exceptions import (
 )
 
 from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16
-from duologue.errors import DuologueError, InvalidApiKey, Unreachable
+from duologue.errors import (
+    AudioTooLong,
+    DuologueError,
+    InvalidApiKey,
+    InvalidSetting,
+    Unreachable,
+    quoted,
+)
 from duologue.receipt import Receipt
 
 _PIECE = 1.0  # seconds of audio a message
@@ -38,6 +45,7 @@ class Answer:
         first_sound: when the first sound came.
         done: when the last one had come.
         receipt: how long everything took by the server's clock, as far as it tells.
+        cut: the question was longer than the server takes, and only its beginning was answered.
     """
 
     question: str = ""
@@ -47,6 +55,7 @@ class Answer:
     first_sound: float | None = None
     done: float = 0.0
     receipt: Receipt = field(default_factory=Receipt)
+    cut: bool = False
 
 
 async def ask(url: str, question: AudioChunk, api_key: str = "", patience: float = 60.0) -> Answer:
@@ -55,8 +64,11 @@ async def ask(url: str, question: AudioChunk, api_key: str = "", patience: float
     Raises:
         Unreachable: nobody answers there, or not in time.
         InvalidApiKey: the server asks for another key.
+        InvalidSetting: that is no URL of a server.
         DuologueError: what the server says is wrong.
     """
+    if not url.startswith(("http://", "https://")):
+        raise InvalidSetting(f"a server is named as http://host:port, not as {quoted(url)}")
     line = url.rstrip("/").replace("http", "ws", 1) + "/v1"
     client = AsyncOpenAI(
         api_key=api_key or "not needed",
@@ -124,6 +136,8 @@ async def _collect(events: AsyncIterator[RealtimeServerEvent]) -> Answer:
                 sound += base64.b64decode(event.delta)
             case "response.output_audio_transcript.delta":
                 answer.text += event.delta
+            case "error" if event.error.code == AudioTooLong.code:
+                answer.cut = True  # what came until the limit is answered
             case "error":
                 raise DuologueError(event.error.message)
             case "response.done":

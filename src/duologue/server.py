@@ -302,7 +302,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise InvalidSetting(
-            f"cannot serve on {host}:{port} ({error.strerror}); choose another with --port"
+            f"cannot serve on {host}:{port} ({error.strerror}); choose another with --port or --host"
         ) from error
     return listener
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from duologue.audio import INPUT_RATE, AudioChunk, Samples
-from duologue.errors import InvalidAudio, InvalidEvent
+from duologue.errors import AudioTooLong, InvalidEvent
 from duologue.events import (
     DetectorEvent,
     LimitNear,
@@ -148,7 +148,7 @@ class TurnDetector:
         for start in range(0, whole, WINDOW):
             yield from self._push_window(samples[start : start + WINDOW], echo)
         if self._full and not was_full:
-            raise InvalidAudio(
+            raise AudioTooLong(
                 f"an utterance may last {self.settings.time_limit:g} s; what came later is not kept: "
                 "commit what there is, or clear it"
             )

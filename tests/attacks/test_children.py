@@ -250,6 +250,38 @@ def test_what_a_model_says_of_its_trouble_is_passed_on() -> None:
 
 
 @needs_weights
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no process groups there")
+def test_a_service_that_is_stopped_with_all_its_processes_ends_without_a_word(
+    tmp_path: Path,
+) -> None:
+    server = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "duologue",
+            "serve",
+            "--model",
+            "cascade",
+            "--port",
+            "0",
+            "--no-page",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": str(tmp_path), "DUOLOGUE_DATA": str(tmp_path)},
+    )
+    try:
+        assert server.stdout
+        assert re.search(r"http://\S+", server.stdout.readline())
+        os.killpg(server.pid, signal.SIGTERM)
+        _, log = server.communicate(timeout=120)
+    finally:
+        server.kill()
+    assert (server.returncode, "WARNING" in log) == (0, False), log
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a child that its parent is dead")
 def test_stopped_children_end_when_the_server_is_killed(tmp_path: Path) -> None:
     server = subprocess.Popen(

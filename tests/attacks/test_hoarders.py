@@ -10,7 +10,11 @@ from websockets.sync.client import ClientConnection, connect
 from conftest import Serve
 from duologue import server as server_module
 from duologue.server import Uvicorn
+from duologue.testing import ScriptedModel, say, tone
 from duologue.transports import identity
+from transports.realtime.messages import append, message
+
+PUSH_TO_TALK = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
 
 _WAIT = 60.0
 
@@ -25,7 +29,7 @@ def lines() -> Iterator[ExitStack]:
 def _connect(server: Uvicorn, lines: ExitStack, cookie: str = "") -> ClientConnection:
     headers = {"Cookie": cookie} if cookie else {}
     url = server.url.replace("http", "ws") + "/v1/realtime"
-    line = connect(url, additional_headers=headers)
+    line = connect(url, additional_headers=headers, max_size=None)
     lines.callback(line.close)
     return line
 
@@ -48,6 +52,21 @@ def test_a_session_that_is_silent_makes_room_for_a_newcomer(
     assert _next(silent) == "session_idle"
     talking.send('{"type": "input_audio_buffer.clear"}')
     assert _next(talking) == "input_audio_buffer.cleared"
+
+
+def test_who_is_being_answered_is_not_silent(
+    serve: Serve, lines: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(ScriptedModel([say("La. ", 60.0)]), sessions=1)
+    listening = _connect(server, lines)
+    listening.send(message("session.update", session=PUSH_TO_TALK))
+    listening.send(append(tone(1, 24_000)))
+    listening.send(message("input_audio_buffer.commit"))
+    listening.send(message("response.create"))
+    while _next(listening) != "response.output_audio.delta":
+        pass
+    monkeypatch.setattr(server_module, "_SILENT", 1e-6)
+    assert _next(_connect(server, lines)) == "too_many_sessions"
 
 
 def test_sessions_that_talk_are_not_ended_for_a_newcomer(serve: Serve, lines: ExitStack) -> None:

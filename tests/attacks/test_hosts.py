@@ -116,3 +116,10 @@ def test_a_person_reads_the_sentence_and_a_program_gets_its_code(serve: Serve) -
     assert body.startswith(b"this server does not answer to the name evil.example; ")
     _, _, body = ask(server, "GET", "/health", host=EVIL)
     assert b'"code":"host_not_allowed"' in body
+
+
+def test_a_program_that_speaks_http_1_0_and_names_no_host_is_served(serve: Serve) -> None:
+    server = serve()
+    with socket.create_connection(("127.0.0.1", port_of(server)), timeout=60) as client:
+        client.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 200 ")

@@ -219,3 +219,11 @@ def test_the_pieces_are_the_whole() -> None:
     ]
     assert lengths == [1, 1, 0.5]
     assert all(before >= after for before, after in pairwise(lengths))
+
+
+def test_an_error_about_a_long_message_names_it() -> None:
+    sound = base64.b64encode(bytes(200_001)).decode()
+    event = message("input_audio_buffer.append", audio=sound, event_id="mine")
+    (refused,) = [step for step in decode_message(event, Settings()) if step is not None]
+    assert isinstance(refused, ClientErred)
+    assert refused.event_id == "mine"

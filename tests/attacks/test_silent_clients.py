@@ -1,6 +1,8 @@
 """Clients that say nothing, or that read nothing, cost a connection for seconds only."""
 
+import base64
 import contextlib
+import json
 import socket
 import subprocess
 import sys
@@ -16,9 +18,15 @@ from websockets.sync.client import connect
 
 from conftest import Serve
 from duologue import connections
+from duologue.audio import to_wav
 from duologue.server import Uvicorn
+from duologue.testing import ScriptedModel, say, tone
 
 _HEAD = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+_UPGRADE = (
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
 _WAIT = 60.0  # seconds: only a server that never does it is late
 
 
@@ -53,6 +61,10 @@ def _is_served(server: Uvicorn) -> bool:
         _HEAD + b"\r\n" + _HEAD,  # a second request that is never complete
         b"POST /chat HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         b"Content-Length: 9999\r\n\r\n{",
+        b"POST /v1/realtime HTTP/1.1\r\nHost: 127.0.0.1\r\n" + _UPGRADE + b"\r\n",
+        b"GET /v1/realtime HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n"
+        + _UPGRADE
+        + b"\r\n",
     ],
 )
 def test_a_request_that_is_never_complete_ends_its_connection(
@@ -77,6 +89,47 @@ def _drip(client: socket.socket) -> None:
     while time.monotonic() < ends:
         client.sendall(b"X")
         time.sleep(0.02)
+
+
+def test_handshakes_that_never_come_make_room_and_end_with_the_server(
+    serve: Serve, limit: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    limit(silent=10)
+    server = serve()
+    broken = b"POST /v1/realtime HTTP/1.1\r\nHost: 127.0.0.1\r\n" + _UPGRADE + b"\r\n"
+    with ExitStack() as stack:
+        clients = [stack.enter_context(_open(server, broken)) for _ in range(15)]
+        for _ in range(15):
+            assert _is_served(server)
+        assert len(server.server_state.connections) <= 11
+        server.should_exit = True
+        for client in clients:
+            with contextlib.suppress(ConnectionError):
+                assert client.recv(1) == b""
+    assert "Traceback" not in caplog.text
+
+
+def test_who_reads_a_reply_as_fast_as_it_is_played_hears_all_of_it(
+    serve: Serve, limit: Callable[..., None]
+) -> None:
+    limit(stalled=3)
+    sound = (
+        3_000_000  # bytes: a minute; what the system took at once, it would ask for after 20 s only
+    )
+    server = serve(ScriptedModel([say("La. ", 62.5)]), time_limit=120)
+    question = json.dumps({"audio": base64.b64encode(to_wav(tone(1))).decode()}).encode()
+    head = b"POST /chat HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(_WAIT)
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        client.connect((host, int(port)))
+        client.sendall(head + b"Content-Length: %d\r\n\r\n" % len(question) + question)
+        heard = 0
+        while heard < sound and (piece := client.recv(10_000)):
+            heard += len(piece)
+            time.sleep(len(piece) / 200_000)
+    assert heard >= sound
 
 
 def test_a_request_that_takes_long_to_answer_keeps_its_connection(
@@ -160,11 +213,7 @@ def _deaf(server: Uvicorn) -> socket.socket:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.settimeout(_WAIT)
     client.connect((host, int(port)))
-    client.sendall(
-        b"GET /v1/realtime HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
-        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
+    client.sendall(b"GET /v1/realtime HTTP/1.1\r\nHost: 127.0.0.1\r\n" + _UPGRADE + b"\r\n")
     assert client.recv(100).startswith(b"HTTP/1.1 101")
     return client
 

@@ -176,9 +176,7 @@ async def test_in_another_sites_frame_the_page_and_its_line_have_one_visitor(
                 socket.onerror = reject;
             });
             socket.close();
-            const body = JSON.stringify({ data: [], fn_index: 0, event_data: { conversation: "c" } });
-            const headers = { "Content-Type": "application/json" };
-            await fetch("/gradio_api/run/predict", { method: "POST", headers, body });
+            await fetch("/v1/turns?conversation=c");
         }"""
     )
     await tab.context.close()

@@ -4,7 +4,7 @@ const AT_ONCE = 20; // turns; the rest waits behind a button, so that a long con
 const NEWS = 2; // turns that are asked for after a change: the newest, and the one before, which it may have cut short
 const NEARLY = 64; // pixels from the end: a line that comes while its reader scrolls back there leaves them short of it
 
-const ASIDE = { pending: "…", heard: "Your recording", replied: "The reply", gone: "The recording is gone." };
+const ASIDE = { pending: "…", heard: "Your recording", replied: "The reply", gone: "The recording is gone.", away: "The recording cannot be fetched just now: play it again." };
 const OUTCOMES = { failed: "The model failed to answer.", interrupted: "interrupted" };
 
 /**
@@ -297,7 +297,11 @@ function recording({ id, version }, kind, seconds, name) {
   audio.preload = "none";
   audio.setAttribute("aria-label", name);
   audio.src = new URL(`../v1/recordings/${encodeURIComponent(id)}.${kind}?v=${version}`, import.meta.url);
-  audio.addEventListener("error", () => player.replaceWith(aside(ASIDE.gone)));
+  audio.addEventListener("error", async () => {
+    const answer = await fetch(audio.src, { method: "HEAD" }).catch(() => null);
+    if (answer?.status === 404) player.replaceWith(aside(ASIDE.gone));
+    else if (!player.querySelector("small")) player.append(aside(ASIDE.away));
+  });
   button.onclick = () => {
     button.remove();
     audio.controls = true;

@@ -224,7 +224,10 @@ class Panel {
 
   #fail(code, sentence) {
     const line = this.#find(".failure");
-    if (line.textContent !== sentence) line.textContent = sentence;
+    if (line.textContent !== sentence) {
+      line.textContent = sentence;
+      line.scrollIntoView({ block: "nearest" }); // a window may be too low for the whole panel
+    }
     if (!this.#call) this.#find(".doing").textContent = this.#doing("idle");
     if (code) this.#trigger("failure", { code, message: sentence });
   }
