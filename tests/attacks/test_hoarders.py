@@ -9,7 +9,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from conftest import Serve
 from duologue import server as server_module
-from duologue.server import Uvicorn
+from duologue.errors import InvalidSetting
+from duologue.server import Uvicorn, bind
 from duologue.testing import ScriptedModel, say, tone
 from duologue.transports import identity
 from transports.realtime.messages import append, message
@@ -95,3 +96,18 @@ def test_one_address_gets_only_a_share_of_the_sessions(
     for _ in range(2):
         assert _next(_connect(server, lines)) == "session.created"
     assert _next(_connect(server, lines)) == "too_many_sessions"
+
+
+def test_this_computer_is_no_stranger_where_it_is_served_by_ipv6_too(
+    serve: Serve, lines: ExitStack
+) -> None:
+    try:
+        bind("::", 0).close()
+    except InvalidSetting:
+        pytest.skip("there is no IPv6 here")
+    server = serve(host="::", sessions=3, visitor_sessions=1)
+    port = server.url.rpartition(":")[2]
+    for _ in range(2):
+        line = connect(f"ws://127.0.0.1:{port}/v1/realtime")
+        lines.callback(line.close)
+        assert _next(line) == "session.created"
