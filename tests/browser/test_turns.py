@@ -118,7 +118,8 @@ async def test_who_goes_on_as_the_reply_begins_gets_one_turn_of_both_halves(
     page = await open_tab(serve_page(model))
     await page.start()
     await page.say(questions[0])
-    await page.say(_spoken(questions[1]), at="speaking")
+    rest = _spoken(questions[1])
+    await page.say(rest, at="speaking")
     await page.hear_of("input_audio_buffer.speech_started", 2)
     await page.reach("speaking")
     await page.reach("listening")
@@ -128,7 +129,7 @@ async def test_who_goes_on_as_the_reply_begins_gets_one_turn_of_both_halves(
     await expect(page.bubbles).to_have_count(2)
     await expect(page.bubbles.nth(1)).to_contain_text("One two")
     assert [len(prompt.turns) for prompt in model.prompts] == [0] * len(model.prompts)
-    both = questions[0].duration + questions[1].duration
+    both = questions[0].duration + rest.duration
     assert model.prompts[-1].utterance.duration > 0.8 * both
 
 
