@@ -125,6 +125,14 @@ def test_a_proxy_that_cannot_be_used_gets_a_sentence(
     assert done.stderr.count("\n") == 1
 
 
+def test_a_page_that_cannot_be_loaded_for_a_proxy_gets_a_sentence() -> None:
+    pytest.importorskip("gradio")
+    done = duologue("serve", "--model", "echo", "--port", "0", http_proxy="::")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("duologue: the page cannot be loaded: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_the_page_is_served_behind_a_socks_proxy(proxy: Proxy) -> None:
     pytest.importorskip("gradio")
     with subprocess.Popen(

@@ -266,7 +266,11 @@ def _load_page() -> ModuleType:
             f"the page needs the package {error.name!r}; install it with: "
             "pip install 'duologue[page]', or serve the line alone with --no-page"
         ) from error
-    except Exception as error:  # Gradio looks at the proxies of the environment as it is imported
+    except Exception as error:
+        # Gradio makes HTTP clients as it is imported, and they look at the proxies of the environment.
+        client = type(error).__module__.partition(".")[0] == "httpx"
+        if not (client or isinstance(error, ImportError | ValueError)):
+            raise
         raise InvalidSetting(
             f"the page cannot be loaded: {error}; mend that, or serve the line alone with --no-page"
         ) from error

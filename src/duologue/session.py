@@ -51,9 +51,7 @@ from duologue.turn import TurnDetector, Vad
 logger = logging.getLogger(__name__)
 
 _GAP = 1.0  # seconds without a sound after which silence takes its place
-_PIECE = (
-    2.0  # seconds by which that is later at most, for a client that sends its sound in long pieces
-)
+_PIECE = 2.0  # seconds by which that is later at most, for who sends sound in long pieces
 _STALL = 0.5  # seconds by which a clock is late when the whole server stood still
 _SLICE = 0.1  # seconds of audio worked through between two looks at the event loop: 0.4 ms of VAD
 

@@ -50,10 +50,8 @@ _CODECS = (
 
 _ESTIMATED = ("MP3", "OGG")  # their headers do not say how long they are
 
-_MEMORY = (
-    256 * 2**20
-)  # bytes, for one file: the worst of usual kinds, 300 streams in one MP4, takes 225
-
+# Bytes, for one file: the worst of usual kinds, 300 streams in one MP4, takes 225 MB.
+_MEMORY = 256 * 2**20
 
 _TAG = 10  # bytes of an ID3 tag's head
 

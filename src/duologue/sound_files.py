@@ -268,9 +268,8 @@ def _ask(
         most = int(4 * MOST_SAMPLES * (1 + min(limit, 1e6)))
         answer = _expect(process, stdout.read(min(size, most)), size)
     if kind == SOUND:
-        return AudioChunk(
-            np.frombuffer(answer, np.float32).copy(), found
-        )  # which may be written to
+        samples = np.frombuffer(answer, np.float32).copy()  # which may be written to
+        return AudioChunk(samples, found)
     sentence = answer.decode(errors="replace")
     if kind == FAULT:
         _log.warning("a sound file could not be read: %s", sentence)

@@ -133,9 +133,8 @@ class TurnLog:
 
         Waits for the disk.
         """
-        with (
-            self._lock
-        ):  # before the file is read: what waits now may be in it then, and never neither
+        # Before the file is read: what waits now may be in it then, and is never in neither.
+        with self._lock:
             waiting = dict(self._rows)
         try:
             rows = {row.id: row for row in read(self._path)} if self._path else {}

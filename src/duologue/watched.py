@@ -116,9 +116,8 @@ class _Watch:
         try:
             chunk = await anext(chunks, _END)
         except asyncio.CancelledError as cancelled:
-            if (
-                self._failure and task.uncancel() <= cancelling
-            ):  # else somebody else cancelled it, too
+            # If more than this watch has cancelled it, it stays cancelled.
+            if self._failure and task.uncancel() <= cancelling:
                 raise self._failure from cancelled
             raise
         finally:

@@ -249,29 +249,24 @@ def test_what_a_model_says_of_its_trouble_is_passed_on() -> None:
     assert Watched(model).trouble == "the recogniser is being started again"
 
 
+def serve_cascade(folder: Path) -> "subprocess.Popen[str]":
+    """A server in a process group of its own, as a service is."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "duologue", "serve", "--model=cascade", "--port=0", "--no-page"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": str(folder), "DUOLOGUE_DATA": str(folder)},
+    )
+
+
 @needs_weights
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no process groups there")
 def test_a_service_that_is_stopped_with_all_its_processes_ends_without_a_word(
     tmp_path: Path,
 ) -> None:
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "duologue",
-            "serve",
-            "--model",
-            "cascade",
-            "--port",
-            "0",
-            "--no-page",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "TMPDIR": str(tmp_path), "DUOLOGUE_DATA": str(tmp_path)},
-    )
+    server = serve_cascade(tmp_path)
     try:
         assert server.stdout
         assert re.search(r"http://\S+", server.stdout.readline())
@@ -284,22 +279,7 @@ def test_a_service_that_is_stopped_with_all_its_processes_ends_without_a_word(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a child that its parent is dead")
 def test_stopped_children_end_when_the_server_is_killed(tmp_path: Path) -> None:
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "duologue",
-            "serve",
-            "--model",
-            "cascade",
-            "--port",
-            "0",
-            "--no-page",
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path), "DUOLOGUE_DATA": str(tmp_path)},
-    )
+    server = serve_cascade(tmp_path)
     processes: list[psutil.Process] = []
     try:
         assert server.stdout

@@ -13,7 +13,7 @@ from playwright.async_api import expect
 
 from browser.conftest import Open, ServePage
 from browser.rig import Page, chromium, open_page
-from duologue.audio import AudioChunk
+from duologue.audio import INPUT_RATE, AudioChunk, concatenate
 from duologue.server import Uvicorn, bind
 from duologue.testing import ScriptedModel, say
 from transports.chats import Gate, wait_for
@@ -357,6 +357,20 @@ async def test_the_microphone_is_released_when_nobody_speaks(
     await page.reach("idle")
     await expect(page.failure).to_contain_text("Nothing was said for 1 second,")
     assert await page.live_tracks() == 0
+
+
+async def test_who_talks_for_long_is_told_before_the_limit_and_no_longer_once_it_is_answered(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    # Pauses are no ends here, so that it is one turn of more than 6 s.
+    flags = {"patience": "fixed", "silence": 2.0, "time_limit": 11}
+    page = await open_tab(serve_page(ScriptedModel([say("Fine.", 0.5)]), **flags))
+    await page.start()
+    talk = asyncio.create_task(page.say(concatenate([questions[0].at(INPUT_RATE)] * 4, INPUT_RATE)))
+    await expect(page.failure).to_contain_text("In 5 seconds")
+    await talk
+    await page.reach("speaking")
+    await expect(page.failure).to_have_text("")
 
 
 async def test_an_utterance_cut_at_the_time_limit_is_told_and_answered(

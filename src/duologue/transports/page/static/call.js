@@ -4,7 +4,7 @@ import { EchoGate } from "./echo.js";
 import { fromBase64, Line } from "./line.js";
 import { addWorklets, Microphone, openContext, Speaker, WIRE_RATE } from "./sound.js";
 import { Watch } from "./watch.js";
-import { explain, explainCut, explainIdle, explainMute, explainRefusal, FATAL } from "./words.js";
+import { explain, explainCut, explainIdle, explainMute, explainNear, explainRefusal, FATAL } from "./words.js";
 
 const ALERT = 256 / WIRE_RATE; // seconds of microphone sent at once during a reply: two quanta; it ducks 15 ms earlier
 
@@ -47,6 +47,7 @@ export class Call {
   #response = null; // whose sound is welcome
   #caption = ""; // its words so far
   #utterance = null; // the item of the newest
+  #warned = false; // that it comes near the limit in time
   #spokeAt = 0; // where in the session's audio it began, milliseconds
   #cuttable = null; // the item of an utterance that may be marked as cut off
 
@@ -255,12 +256,19 @@ export class Call {
     "input_audio_buffer.speech_started": ({ item_id, audio_start_ms }) => this.#onSpeech(item_id, audio_start_ms),
     "input_audio_buffer.speech_stopped": ({ audio_end_ms }) => {
       const { timeLimit } = this.#conf;
+      if (this.#warned) this.#on.failure("", "");
+      this.#warned = false;
       // A millisecond for rounding.
       if (audio_end_ms - this.#spokeAt >= timeLimit * 1000 - 1) {
         this.#on.failure("time_limit", explainCut(timeLimit));
       }
       this.#offerCut(null);
       this.#become("thinking");
+    },
+    "duologue.limit.near": ({ item_id, remaining_ms }) => {
+      if (item_id === null) return; // said over a reply
+      this.#warned = true;
+      this.#on.failure("limit_near", explainNear(Math.ceil(remaining_ms / 1000)));
     },
     // Not before: until then the user may just go on, and no harm is done.
     "input_audio_buffer.committed": ({ item_id }) => this.#offerCut(item_id),

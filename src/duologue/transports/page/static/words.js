@@ -82,6 +82,11 @@ export function explainIdle(seconds) {
 }
 
 /** @param {number} seconds */
+export function explainNear(seconds) {
+  return `In ${count(seconds)} this turn is as long as it may be: pause, and what you have said is answered.`;
+}
+
+/** @param {number} seconds */
 export function explainCut(seconds) {
   return `A turn may last ${count(seconds)}: what you said until then is answered, say the rest afterwards.`;
 }
