@@ -1,6 +1,7 @@
 """A conversation in a real browser, with real speech."""
 
 import asyncio
+import math
 import re
 import socket
 import subprocess
@@ -362,11 +363,13 @@ async def test_the_microphone_is_released_when_nobody_speaks(
 async def test_who_talks_for_long_is_told_before_the_limit_and_no_longer_once_it_is_answered(
     serve_page: ServePage, open_tab: Open, questions: Questions
 ) -> None:
-    # Pauses are no ends here, so that it is one turn of more than 6 s.
+    # Pauses are no ends here, so that it is one turn: longer than 6 s, when it is told, shorter than 11.
     flags = {"patience": "fixed", "silence": 2.0, "time_limit": 11}
     page = await open_tab(serve_page(ScriptedModel([say("Fine.", 0.5)]), **flags))
     await page.start()
-    talk = asyncio.create_task(page.say(concatenate([questions[0].at(INPUT_RATE)] * 4, INPUT_RATE)))
+    question = questions[0].at(INPUT_RATE)
+    times = math.ceil(7.5 / question.duration)
+    talk = asyncio.create_task(page.say(concatenate([question] * times, INPUT_RATE)))
     await expect(page.failure).to_contain_text("In 5 seconds")
     await talk
     await page.reach("speaking")
