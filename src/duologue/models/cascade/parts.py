@@ -1,0 +1,126 @@
+"""What the three parts of the chain are: one that hears, one that thinks, one that speaks.
+
+Each may run on this computer or on a server; the chain does not know which.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from duologue.audio import AudioChunk
+from duologue.model import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a recogniser made of an utterance.
+
+    Attributes:
+        words: as people write them; empty: there were none, or they were not understood.
+        language: ISO 639-1, as "en"; empty: not known.
+    """
+
+    words: str
+    language: str = ""
+
+
+class Part(Protocol):
+    """What all parts have in common."""
+
+    @property
+    def name(self) -> str:
+        """What it is and where it runs, for people: "Whisper base, here"."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it at this moment, in a sentence that names it; empty: nothing."""
+        ...
+
+    async def start(self) -> None:
+        """Load whatever must be loaded, and warm it up. Called once.
+
+        Raises:
+            ModelUnavailable: it cannot be had; names the part and says what to do.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything; also of what a `start` that failed has loaded."""
+        ...
+
+
+class Recogniser(Part, Protocol):
+    """Speech to words. One object for all sessions; it serves them in turn, the final words first."""
+
+    async def overhear(self, utterance: AudioChunk, listener: str) -> str:
+        """Work ahead on an utterance that still goes on.
+
+        A call replaces the listener's one before; it may be cancelled. A recogniser that cannot work
+        ahead returns "" at once.
+
+        Args:
+            utterance: so far, at `INPUT_RATE`: the samples of the call before, and more.
+            listener: whose it is; one at a time each.
+
+        Returns:
+            The words that will not change any more.
+
+        Raises:
+            ModelFailed: it broke down or hangs.
+        """
+        ...
+
+    async def recognise(self, utterance: AudioChunk, listener: str = "") -> Heard:
+        """All that was said.
+
+        Args:
+            utterance: whole, at `INPUT_RATE`.
+            listener: who was overheard, if somebody was: what is settled is not worked out again.
+
+        Raises:
+            ModelFailed: it broke down or hangs; names the part and says what to do.
+        """
+        ...
+
+
+class LanguageModel(Part, Protocol):
+    """Words to words."""
+
+    def answer(
+        self,
+        question: str,
+        turns: Sequence[Turn] = (),
+        instructions: str = "",
+        language: str = "",
+    ) -> AsyncGenerator[str, None]:
+        """The answer as it is written, in pieces of any length. Closing the generator abandons it.
+
+        Args:
+            question: what the user has just said.
+            turns: the turns before, oldest first. As many of them as fit are read.
+            instructions: of the session.
+            language: that the user speaks, ISO 639-1; empty: not known.
+
+        Raises:
+            ModelFailed: it broke down or hangs; names the part and says what to do. What was given stands.
+        """
+        ...
+
+
+class Synthesiser(Part, Protocol):
+    """Words to speech. One object for all sessions; it serves them in turn, clause by clause."""
+
+    def speak(self, words: str, language: str = "") -> AsyncGenerator[AudioChunk, None]:
+        """The sound of one clause, at `REPLY_RATE`, as it is made; no silence around it.
+
+        Markup, figures, emoji and so on are its business: what cannot be spoken makes no sound.
+
+        Args:
+            words: as they were written; up to a few hundred characters.
+            language: ISO 639-1; empty: not known.
+
+        Raises:
+            ModelFailed: it broke down or hangs; names the part and says what to do.
+        """
+        ...
