@@ -97,6 +97,8 @@ async def _first(page: Page, kind: str, since: float) -> float:
 
 async def run() -> None:
     questions = [read_audio(path) for path in RECORDINGS]
+    # Before any call begins: it takes a minute, and a call without a word ends by then.
+    interrupters = _interrupters(questions)
     for patience in ("fixed", "quick", "normal", "patient"):
         with Server("--model", "echo", "--patience", patience) as server:
             async with chromium() as browser:
@@ -104,7 +106,7 @@ async def run() -> None:
                 await page.start()
                 if patience == "patient":  # which takes no question's pause for its end
                     # The longest, and so is its echo.
-                    await interruptions(page, questions[4], _interrupters(questions))
+                    await interruptions(page, questions[4], interrupters)
                 else:
                     await turns(page, questions, patience)
 
