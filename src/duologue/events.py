@@ -334,6 +334,14 @@ class AudioCleared:
 
 
 @dataclass(frozen=True, slots=True)
+class UserOverheard:
+    """More words of an utterance that goes on: `text` continues what was told of it before."""
+
+    turn_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class UserTranscribed:
     """The words of an utterance of `seconds`."""
 
@@ -430,6 +438,7 @@ ServerEvent = (
     | TurnCommitted
     | LimitApproached
     | AudioCleared
+    | UserOverheard
     | UserTranscribed
     | ReplyStarted
     | ReplyDelta

@@ -37,6 +37,7 @@ from duologue.events import (
 from duologue.ledger import Ledger
 from duologue.model import Prompt, ReplyChunk, SpeechModel, Turn
 from duologue.outbox import Outbox
+from duologue.overhearing import Overhearing
 from duologue.turn import TurnDetector
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ class Exchange:
         self._clock = clock
         self._endpoint = endpoint
         self._conversation = Conversation()
+        self._overhearing = Overhearing(session_id, model, detector, outbox)
         self.at_rest_since = clock.now()
         self._reply: _Reply | None = None
 
@@ -125,9 +127,12 @@ class Exchange:
             self._receive(event)
 
     def settle(self) -> None:
-        """Commit a turn that stays open no more, though nothing of its reply came yet."""
+        """Commit a turn that stays open no more, and let the model overhear one that does."""
         if self.answering and not self._detector.is_open:
             self._commit_turn()
+        turn = self._ledger.newest
+        speaks = turn is not None and not self._ledger.committed and self._detector.is_open
+        self._overhearing.follow(turn.id if turn and speaks else None, self.tasks)
 
     # What the client wants.
 
@@ -185,6 +190,7 @@ class Exchange:
                 self._ledger.utterance = self._detector.commit().utterance
             self._ledger.break_off()
         self._stop_reply("client_cancelled")
+        self._overhearing.stop()
 
     # What the conversation decides.
 
@@ -335,7 +341,8 @@ class Exchange:
     async def _generate(self, reply: _Reply) -> DuologueError | None:
         """Take what the model says; gives back why it stopped, if not at its end."""
         past = self._ledger.before(reply.turn)
-        prompt = Prompt(reply.utterance, past, self._detector.settings.instructions)
+        instructions = self._detector.settings.instructions
+        prompt = Prompt(reply.utterance, past, instructions, listener=self._id)
         try:
             async with aclosing(self._model.reply(prompt)) as chunks:
                 async for chunk in chunks:

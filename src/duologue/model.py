@@ -20,12 +20,14 @@ class Capabilities:
         instructions: it follows the session's instructions.
         transcribes: it tells what the user said (`ReplyChunk.user_text`).
         note: one line for the user: what to expect of this model.
+        overhears: it is an `Overhearer`, too.
     """
 
     history: bool
     instructions: bool
     transcribes: bool
     note: str
+    overhears: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +118,13 @@ class Prompt:
         utterance: at `INPUT_RATE`, with a little of the silence around it.
         turns: the turns before, oldest first.
         instructions: how to behave; empty when the user has said nothing about it.
+        listener: under which the utterance was overheard; empty: it was not.
     """
 
     utterance: AudioChunk
     turns: Sequence[Turn] = ()
     instructions: str = ""
+    listener: str = ""
 
 
 class SpeechModel(Protocol):
@@ -149,6 +153,25 @@ class SpeechModel(Protocol):
 
     async def close(self) -> None:
         """Let go of everything; no reply is under way any more."""
+        ...
+
+
+class Overhearer(Protocol):
+    """A model that hears while the user still speaks, so that it has less to do afterwards."""
+
+    async def overhear(self, utterance: AudioChunk, listener: str) -> str:
+        """Work ahead on an utterance that goes on. May be cancelled.
+
+        Args:
+            utterance: so far, at `INPUT_RATE`: the samples of the call before, and more.
+            listener: whose it is; the prompt with the whole of it has the same.
+
+        Returns:
+            The words that will not change any more.
+
+        Raises:
+            ModelFailed: it broke down.
+        """
         ...
 
 

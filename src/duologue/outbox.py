@@ -12,6 +12,7 @@ from duologue.events import (
     ServerEvent,
     SessionStarted,
     SettingsApplied,
+    UserOverheard,
     UserTranscribed,
 )
 
@@ -116,7 +117,12 @@ def _length(event: ServerEvent) -> int:
     match event:
         case SessionStarted(settings=settings) | SettingsApplied(settings=settings):
             return len(settings.instructions)
-        case UserTranscribed(text=text) | ReplyDelta(text=text) | ReplyDone(text=text):
+        case (
+            UserOverheard(text=text)
+            | UserTranscribed(text=text)
+            | ReplyDelta(text=text)
+            | ReplyDone(text=text)
+        ):
             return len(text)
         case ErrorOccurred(error=error, event_id=event_id):
             return len(str(error)) + len(event_id or "")

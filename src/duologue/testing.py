@@ -71,6 +71,7 @@ class ScriptedModel:
 
     Attributes:
         prompts: what it was asked, in order.
+        overheard: what it heard while it went on, in order: an utterance and its listener.
         abandoned: how many replies were closed before their end.
     """
 
@@ -80,11 +81,21 @@ class ScriptedModel:
         *,
         history: bool = True,
         gate: asyncio.Semaphore | None = None,
+        overhears: Sequence[str | Exception] = (),
     ) -> None:
-        """Say `chunks`, raising those that are errors; with a gate, one for each release of it."""
+        """Say `chunks`, raising those that are errors; with a gate, one for each release of it.
+
+        With `overhears`, it understands so much each time that it hears along, and then no more.
+        """
         self.capabilities = Capabilities(
-            history=history, instructions=True, transcribes=True, note="A script."
+            history=history,
+            instructions=True,
+            transcribes=True,
+            note="A script.",
+            overhears=bool(overhears),
         )
+        self.overheard: list[Prompt] = []
+        self._words = overhears
         self.prompts: list[Prompt] = []
         self.abandoned = 0
         self._chunks = chunks
@@ -106,6 +117,14 @@ class ScriptedModel:
         except (GeneratorExit, asyncio.CancelledError):
             self.abandoned += 1
             raise
+
+    async def overhear(self, utterance: AudioChunk, listener: str) -> str:
+        """What the script says of it."""
+        self.overheard.append(Prompt(utterance, listener=listener))
+        words = self._words[min(len(self.overheard), len(self._words)) - 1]
+        if isinstance(words, Exception):
+            raise words
+        return words
 
     async def close(self) -> None:
         """Nothing to let go of."""

@@ -126,6 +126,16 @@ class TurnDetector:
         return self._phase is not _Phase.IDLE
 
     @property
+    def hears_speech(self) -> bool:
+        """Whether the user speaks at this moment, without a pause."""
+        return self._phase is _Phase.SPEECH
+
+    @property
+    def pause(self) -> int:
+        """Number of the pause that the utterance is in; 0: it is in none."""
+        return self._pause if self._phase is _Phase.PAUSE else 0
+
+    @property
     def began(self) -> float:
         """Where the utterance that is open began, in seconds of audio, prefix padding included."""
         return self._began
@@ -187,7 +197,7 @@ class TurnDetector:
         if not self._full:
             self._utterance.append(self._rest)
         self._rest = np.zeros(0, np.float32)
-        ended = TurnEnded(self._so_far(), self.position)
+        ended = TurnEnded(self.so_far(), self.position)
         self._before.clear()  # no sound is in two turns
         self._forget_utterance()
         return ended
@@ -335,7 +345,7 @@ class TurnDetector:
         wait = self.patience.wait(self.settings, self._probability)
         if self.settings.create_response and not self._due and start <= silence:
             self._due = True
-            yield ReplyDue(self._so_far())
+            yield ReplyDue(self.so_far())
         if silence >= wait:
             yield self._end(self._describe(wait))
 
@@ -344,7 +354,7 @@ class TurnDetector:
         return SpeechResumed(self.position)
 
     def _end(self, pause: Pause | None) -> TurnEnded:
-        ended = TurnEnded(self._so_far(), self.position, pause)
+        ended = TurnEnded(self.so_far(), self.position, pause)
         self._before.clear()
         settings = self.settings
         stays_open = (
@@ -385,7 +395,8 @@ class TurnDetector:
             self._recent.clear()
             yield SpeechDenied(self.position)
 
-    def _so_far(self) -> AudioChunk:
+    def so_far(self) -> AudioChunk:
+        """The utterance as far as it has come; there is one while `is_open`."""
         return AudioChunk(np.concatenate(self._utterance), INPUT_RATE)
 
     def _describe(self, wait: float) -> Pause:

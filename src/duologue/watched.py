@@ -5,13 +5,14 @@ import dataclasses
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import cast
 
 import numpy as np
 
 from duologue.audio import REPLY_RATE, AudioChunk
 from duologue.clock import Clock, WallClock
 from duologue.errors import ModelFailed, quoted
-from duologue.model import Capabilities, Prompt, ReplyChunk, SpeechModel
+from duologue.model import Capabilities, Overhearer, Prompt, ReplyChunk, SpeechModel
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,13 @@ class Watched:
                     yield _checked(chunk)
         finally:
             await watch.end()
+
+    async def overhear(self, utterance: AudioChunk, listener: str) -> str:
+        """What the model, an `Overhearer`, has understood so far."""
+        words = await cast(Overhearer, self._model).overhear(utterance, listener)
+        if not isinstance(words, str):
+            raise ModelFailed("the model overheard words that are no str")
+        return words
 
     async def close(self) -> None:
         """Close the model."""

@@ -13,7 +13,7 @@ from playwright.async_api import Response, expect
 
 from browser.conftest import Open, ServePage
 from browser.rig import Page
-from duologue.audio import INPUT_RATE, AudioChunk
+from duologue.audio import INPUT_RATE, AudioChunk, concatenate
 from duologue.model import Prompt, ReplyChunk, Turn
 from duologue.server import Uvicorn
 from duologue.testing import ScriptedModel, say
@@ -28,8 +28,8 @@ _FINE = [say("Fine", 0.5)]
 class _Held(ScriptedModel):
     """Says nothing until `go` is set."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.go = threading.Event()
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyChunk, None]:
@@ -90,6 +90,30 @@ async def test_what_was_said_stands_in_the_chat_as_soon_as_the_turn_has_ended(
     await expect(page.bubbles).to_have_count(2)
     await expect(page.bubbles.nth(0)).to_contain_text("Your recording")
     await expect(page.bubbles.nth(1)).to_contain_text("Fine")
+
+
+async def test_the_words_appear_while_they_are_spoken_and_stay_until_the_whole_is_known(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    model = _Held(
+        [ReplyChunk(user_text="What is it called?"), *_FINE], overhears=["What", "What is"]
+    )
+    page = await open_tab(serve_page(model))
+    await page.start()
+    await page.say(concatenate([questions[0].at(INPUT_RATE)] * 2, INPUT_RATE))
+    await page.reach("thinking")
+    await expect(page.bubbles).to_have_count(1)
+    await expect(page.bubbles.nth(0)).to_contain_text("What is")
+    (first, *_) = await page.times("in", "conversation.item.input_audio_transcription.delta")
+    (stopped, *_) = await page.times("in", "input_audio_buffer.speech_stopped")
+    assert first < stopped
+    model.go.set()
+    await page.reach("listening")
+    await expect(page.bubbles).to_have_count(2)
+    await expect(page.bubbles.nth(0)).to_contain_text("What is it called?")
+    await page.talk(questions[1])
+    await expect(page.bubbles).to_have_count(4)
+    await expect(page.bubbles.nth(2)).to_contain_text("What is it called?")
 
 
 async def test_a_server_that_was_restarted_leaves_what_is_shown(

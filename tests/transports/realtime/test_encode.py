@@ -42,6 +42,7 @@ ONE_TURN: list[events.ServerEvent] = [
     events.AudioCleared(),
     events.Ponged(),
     events.LimitApproached("t4", 4.992),
+    events.UserOverheard("t4", "hello"),
     events.ErrorOccurred(ModelFailed("it broke"), "evt_1"),
 ]
 

@@ -194,6 +194,15 @@ def _speech_stopped(event: events.SpeechStopped) -> BaseModel:
     )
 
 
+def _overheard(event: events.UserOverheard) -> BaseModel:
+    return _event(
+        wire.ConversationItemInputAudioTranscriptionDeltaEvent,
+        item_id=f"item_u{event.turn_id}",
+        content_index=0,
+        delta=_whole(event.text),
+    )
+
+
 def _transcribed(event: events.UserTranscribed) -> BaseModel:
     return _event(
         wire.ConversationItemInputAudioTranscriptionCompletedEvent,
@@ -240,6 +249,7 @@ _SIMPLE: dict[type, Callable[[Any], BaseModel]] = {
     events.TurnReopened: _speech_started,
     events.SpeechStopped: _speech_stopped,
     events.AudioCleared: lambda _: _event(wire.InputAudioBufferClearedEvent),
+    events.UserOverheard: _overheard,
     events.UserTranscribed: _transcribed,
     events.ReplyTruncated: _truncated,
     events.IdleTimedOut: _idle,

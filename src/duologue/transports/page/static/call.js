@@ -25,6 +25,7 @@ const ALERT = 256 / WIRE_RATE; // seconds of microphone sent at once during a re
  * @property {(code: string, sentence: string) => void} failure both are empty when the last one is over
  * @property {(level: number) => void} level of the microphone, 0..1
  * @property {(words: {user?: string, reply?: string}) => void} turn the conversation has changed
+ * @property {(words: string) => void} heard an utterance goes on: all its words so far; empty: another has begun
  * @property {(words: {reply: string}) => void} caption a reply goes on: all its words so far
  * @property {(ducked: boolean) => void} ducked the reply is played quietly, or no longer
  * @property {(possible: boolean) => void} cuttable the newest turn may be marked as cut off, or no longer
@@ -47,6 +48,7 @@ export class Call {
   #response = null; // whose sound is welcome
   #caption = ""; // its words so far
   #utterance = null; // the item of the newest
+  #heard = ""; // its words so far
   #warned = false; // that it comes near the limit in time
   #spokeAt = 0; // where in the session's audio it began, milliseconds
   #cuttable = null; // the item of an utterance that may be marked as cut off
@@ -280,6 +282,11 @@ export class Call {
       if (item.role === "user") this.#on.turn({});
     },
     "conversation.item.deleted": ({ item_id }) => this.#onDeleted(item_id),
+    "conversation.item.input_audio_transcription.delta": ({ item_id, delta }) => {
+      if (item_id !== this.#utterance) return;
+      this.#heard += delta;
+      this.#on.heard(this.#heard);
+    },
     "conversation.item.input_audio_transcription.completed": ({ transcript }) =>
       this.#on.turn({ user: transcript }),
     "response.created": ({ response }) => {
@@ -324,8 +331,11 @@ export class Call {
   };
 
   async #onSpeech(item, start) {
-    if (item !== this.#utterance) this.#spokeAt = start; // else the user goes on with it
-    this.#utterance = item;
+    if (item !== this.#utterance) {
+      this.#utterance = item; // else the user goes on with it
+      this.#spokeAt = start;
+      this.#on.heard((this.#heard = ""));
+    }
     this.#response = null;
     this.#become("hearing");
     await this.#stopReply();

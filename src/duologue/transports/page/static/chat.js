@@ -27,6 +27,7 @@ class Chat {
   #asking = false;
   #again = false; // something has changed since it was asked
   #state = "idle";
+  #heard = ""; // the words so far of the utterance that goes on, or was just ended
   #untold = null; // the id of the turn whose reply is to be announced
 
   constructor(root) {
@@ -51,9 +52,11 @@ class Chat {
   }
 
   /** The voice panel has something to tell. */
-  #follow({ conversation, state, changed }) {
+  #follow({ conversation, state, changed, heard = "" }) {
     if (conversation !== this.#conversation) this.#clear(conversation);
-    if (state === "thinking" && this.#state !== "thinking") this.#expect();
+    const more = heard !== this.#heard;
+    this.#heard = heard;
+    if (heard ? more : state === "thinking" && this.#state !== "thinking") this.#expect();
     if (state === "listening" || state === "idle") this.#forgetPending();
     this.#state = state;
     this.#announce();
@@ -71,13 +74,13 @@ class Chat {
     this.#settle();
   }
 
-  /** The user has finished; the server tells of the turn when it is sure of that. */
+  /** The user speaks, or has finished; the server tells of the turn when it is sure that it has ended. */
   #expect() {
     const newest = [...this.#shown.values()].at(-1);
     const known = newest && !newest.gone && newest.turn.status === "in_progress";
-    if (this.#pending || known) return;
-    this.#pending = message("user");
-    this.#pending.append(aside(ASIDE.pending));
+    if (known) return;
+    this.#pending ??= message("user");
+    rewrite(this.#pending, [this.#heard ? words(this.#heard) : aside(ASIDE.pending)]);
     this.#find(".turns").append(this.#pending);
     this.#settle();
   }
@@ -158,9 +161,11 @@ class Chat {
     const before = entry.turn;
     entry.turn = turn;
     if (!before || before.user !== turn.user || before.status !== turn.status) {
-      const unknown = turn.status === "in_progress" ? ASIDE.pending : ASIDE.heard;
+      const underWay = turn.status === "in_progress";
+      const said = turn.user || (underWay && this.#heard);
+      const unknown = underWay ? ASIDE.pending : ASIDE.heard;
       const player = before ? entry.user.querySelector(".player") : recording(turn, "wav", turn.heard, "what you said");
-      rewrite(entry.user, [turn.user ? words(turn.user) : aside(unknown), player]);
+      rewrite(entry.user, [said ? words(said) : aside(unknown), player]);
     }
     const ended = turn.status !== "in_progress";
     const same = before && ["reply", "status", "version", "receipt"].every((name) => before[name] === turn[name]);

@@ -25,7 +25,7 @@ const changes = new Map(); // by panel: Gradio forgets them when it shows a pane
  * Bring the constant markup of voice.html to life.
  *
  * The panel tells the page, too: each `duologue` event of the document has the conversation's name, the
- * panel's state, and whether the conversation has changed.
+ * panel's state, whether the conversation has changed, and the words of the utterance that goes on.
  * @param {object} where
  * @param {HTMLElement} where.element holds the markup
  * @param {(event: string, data: object) => void} where.trigger tells the app: `turn`, `failure`
@@ -53,6 +53,7 @@ class Panel {
   // One object for all `turn` events: one that Gradio has put off ("always_last") is sent later with
   // the data object of the event before it.
   #news = { conversation: null, user: "", reply: "" };
+  #heard = ""; // the words so far of the utterance that goes on
   #settling = 0;
   #noted = 0; // the timer of what stands in the status line meanwhile
 
@@ -152,6 +153,7 @@ class Panel {
       failure: (code, sentence) => this.#fail(code, sentence),
       level: (level) => this.#meter(level),
       turn: (words) => this.#tell(words),
+      heard: (words) => this.#onHeard(words),
       caption: (words) => this.#tell(words, CAPTION),
       ducked: (ducked) => this.#root.toggleAttribute("data-ducked", ducked),
       cuttable: (possible) => this.#offerCut(possible),
@@ -165,6 +167,7 @@ class Panel {
     if (call !== this.#call) return;
     if (state === "idle") this.#call = null;
     if (state === "hearing") this.#fail("", "");
+    if (state === "listening" || state === "idle") this.#heard = "";
     if (state === "hearing" || state === "idle") this.#forgetNote();
     this.#show(state);
   }
@@ -232,6 +235,14 @@ class Panel {
     if (code) this.#trigger("failure", { code, message: sentence });
   }
 
+  #onHeard(words) {
+    this.#heard = words;
+    if (!words) return;
+    this.#news.user = words;
+    this.#trigger("turn", this.#news);
+    this.#report(false);
+  }
+
   #tell(words, within = SETTLE) {
     Object.assign(this.#news, words, { conversation: this.#name });
     if (this.#settling && within > SETTLE) return; // what is due already will tell it
@@ -248,7 +259,7 @@ class Panel {
     const conversation = this.#name;
     if (conversation === null) return;
     this.#root.dataset.conversation = conversation;
-    const detail = { conversation, state: this.#root.dataset.state, changed };
+    const detail = { conversation, state: this.#root.dataset.state, changed, heard: this.#heard };
     document.dispatchEvent(new CustomEvent("duologue", { detail }));
   }
 
