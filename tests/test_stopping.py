@@ -50,6 +50,8 @@ def started(folder: Path, *command: str) -> Iterator["subprocess.Popen[str]"]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(folder / "tmp")},
+        # A shell that runs the tests in the background has them ignore Ctrl-C, and so what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             yield process

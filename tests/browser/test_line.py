@@ -148,10 +148,13 @@ async def test_start_works_from_the_same_page_when_the_server_was_restarted(
     page.complaints.clear()  # the browser's own lines about a server that is gone
 
 
-async def test_a_connection_that_is_too_slow_is_told(serve_page: ServePage, open_tab: Open) -> None:
+@pytest.mark.parametrize("rate", [30_000, 15_000])
+async def test_a_connection_that_is_too_slow_is_told(
+    serve_page: ServePage, open_tab: Open, rate: int
+) -> None:
     async with relaying(serve_page().url) as relay:
         page = await open_tab(relay.url)
-        relay.rate = 30_000  # of 70,000 that it takes
+        relay.rate = rate  # of 70,000 that it takes
         await page.start()
         await _is_told(page, "The connection is too slow")
         await page.tab.context.close()

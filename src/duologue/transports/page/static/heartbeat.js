@@ -6,6 +6,7 @@ const TICK = 1000; // milliseconds
 const PING = 2; // ticks between two questions
 const SILENT = 6; // ticks without any message: 5 to 6 seconds, two unanswered questions among them
 const LATE = 4; // seconds: who is answered later than that is talked past
+const SLOW = 1.5; // seconds that the last answer took: the silence after it is no loss, the line is full
 const AGAIN = 2; // late answers in a row: after a gap of up to 6 seconds only the first one is late
 
 export class Heartbeat {
@@ -15,6 +16,7 @@ export class Heartbeat {
   #silent = 0; // ticks since the last message; ticks, as a page that was halted for a while has not listened
   #asked = []; // milliseconds, when: of the questions without an answer
   #sound = 0; // milliseconds, when the last sound of a reply came
+  #waited = 0; // seconds, for the last answer
   #late = 0;
 
   /**
@@ -44,7 +46,7 @@ export class Heartbeat {
   }
 
   #tick() {
-    if (++this.#silent >= SILENT) this.#on.dead("lost");
+    if (++this.#silent >= SILENT) this.#on.dead(this.#waited > SLOW ? "too_slow" : "lost");
     else if (this.#ticks++ % PING === 0) {
       this.#asked.push(performance.now());
       this.#on.ping();
@@ -53,8 +55,8 @@ export class Heartbeat {
 
   #answer() {
     // An answer stands behind the sound that was sent before it, and that may take its time.
-    const waited = (performance.now() - Math.max(this.#asked.shift(), this.#sound)) / 1000;
-    const late = waited > LATE || this.#on.backlog() > LATE;
+    this.#waited = (performance.now() - Math.max(this.#asked.shift(), this.#sound)) / 1000;
+    const late = this.#waited > LATE || this.#on.backlog() > LATE;
     this.#late = late ? this.#late + 1 : 0;
     if (this.#late >= AGAIN) this.#on.dead("too_slow");
   }
