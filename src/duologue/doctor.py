@@ -38,7 +38,9 @@ def examine() -> Iterator[tuple[str, bool, str]]:
             "missing": f"are missing; get them: {status.how}",
             "damaged": f"in {status.path} are damaged; get them again: {status.how}",
         }[status.state]
-        yield status.state, True, f"the weights {status.name} {where}"
+        needed = weights.WEIGHTS[status.name].by_default
+        state = "absent" if status.state == "missing" and not needed else status.state
+        yield state, needed, f"the weights {status.name} {where}"
     yield from _mini_omni()
 
 
