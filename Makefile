@@ -4,12 +4,15 @@ ARGS ?=
 BIN := .venv/bin
 CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name) 2>/dev/null)))
 
-.PHONY: run test pythons bench bench-gpu lint check chromium clean
+# What is missing of them: a browser, and people who speak, recorded.
+DEBIAN := $(if $(CHROMIUM),,chromium) $(if $(wildcard /usr/share/pocketsphinx/test/data/librivox),,pocketsphinx-testdata)
+
+.PHONY: run test pythons bench bench-gpu lint check debian clean
 
 run: .venv/run.done
 	@$(BIN)/duologue pull && exec $(BIN)/duologue serve $(ARGS)
 
-test: .venv/dev.done chromium lint check pythons
+test: .venv/dev.done debian lint check pythons
 
 lint: .venv/dev.done
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
@@ -20,19 +23,19 @@ check: .venv/dev.done
 pythons: .venv/dev.done
 	@$(BIN)/duologue pull && $(BIN)/python tests/pythons.py
 
-bench: .venv/dev.done chromium
+bench: .venv/dev.done debian
 	@$(BIN)/duologue pull && PYTHONPATH=tests $(BIN)/python -m bench
 
 bench-gpu: .venv/dev.done
 	@$(BIN)/python -m bench.gpu
 
-chromium:
-	@if [ -z "$(CHROMIUM)" ]; then \
+debian:
+	@if [ -n "$(strip $(DEBIAN))" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "installing Chromium for the browser tests"; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	    echo "installing what the tests need of Debian: $(strip $(DEBIAN))"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(DEBIAN) >/dev/null; \
 	  else \
-	    echo "the browser tests are skipped: install Chromium (apt install chromium) to run them"; \
+	    echo "some tests are skipped; to run them, too: apt install $(strip $(DEBIAN))"; \
 	  fi; \
 	fi
 

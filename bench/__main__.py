@@ -1,11 +1,12 @@
 """All the figures of the README, one after the other: `make bench`."""
 
-from bench import cascade, load, mini_omni, page
+from bench import cascade, ear, load, mini_omni, page
 from bench.turns.__main__ import main as turns
 
 if __name__ == "__main__":
     turns()
     load.main()
     page.main()
+    ear.main()
     cascade.main()
     mini_omni.main()

@@ -11,33 +11,32 @@ from bench.server import Server
 from duologue import weights
 from duologue.audio import INPUT_RATE
 from duologue.models.cascade.clauses import Clauses
+from duologue.models.cascade.espeak import Espeak
 from duologue.models.cascade.language import LanguageModel, messages
-from duologue.models.cascade.recogniser import Recogniser
-from duologue.models.cascade.synthesiser import Synthesiser
+from duologue.models.cascade.whisper import Whisper
 from duologue.receipt import Receipt
 from duologue.sound_files import read_audio
 
 
 async def parts() -> None:
     """Each part by itself, with nothing else running."""
-    recogniser, synthesiser = Recogniser(1), Synthesiser("en-us")
+    recogniser, synthesiser = Whisper(), Espeak()
     language = LanguageModel(weights.locate("smollm2-135m"))
     await asyncio.gather(recogniser.start(), language.start())
     times: dict[str, list[float]] = {"recogniser": [], "first token": [], "first clause": []}
     times["synthesis"] = []
     for path in RECORDINGS * 3:
-        pcm = read_audio(path).at(INPUT_RATE).pcm16()
+        sound = read_audio(path).at(INPUT_RATE)
         start = time.perf_counter()
-        words = await recogniser.recognise(pcm)
+        words = (await recogniser.recognise(sound)).words
         times["recogniser"].append(time.perf_counter() - start)
         token, first_clause, clause = await _write(language, words)
         times["first token"].append(token)
         times["first clause"].append(first_clause)
         start = time.perf_counter()
-        await synthesiser.speak(clause)
+        await anext(synthesiser.speak(clause))
         times["synthesis"].append(time.perf_counter() - start)
-    await asyncio.gather(recogniser.close(), language.close())
-    synthesiser.close()
+    await asyncio.gather(recogniser.close(), language.close(), synthesiser.close())
     row = ", ".join(f"{part} {statistics.median(t) * 1000:.0f} ms" for part, t in times.items())
     print(f"parts, p50 of {len(times['synthesis'])} (the clause counts from the same start): {row}")
 

@@ -175,7 +175,7 @@ def test_turns_reads_them_where_the_server_keeps_them(
 
 
 def test_doctor_tells_what_is_there() -> None:
-    pytest.importorskip("pocketsphinx")
+    pytest.importorskip("ctranslate2")
     said, _ = run("doctor")
     assert "ok       the weights silero-vad in " in said
     assert not re.search("^missing", said, re.MULTILINE)
@@ -251,7 +251,7 @@ def test_mini_omni_answers_where_its_weights_are_and_the_built_in_chain_elsewher
     monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
     (tmp_path / voice_activity.name).write_bytes(voice_activity.read_bytes())
     _, complaint = run("say", str(question), code=2)
-    assert "run: duologue pull smollm2-135m" in complaint, "it was not the built-in chain"
+    assert "run: duologue pull whisper-base" in complaint, "it was not the built-in chain"
     # As if they had come from the hub: nothing says that they are random.
     convert(Original.in_folder(tmp_path / "original"), tmp_path / "mini-omni")
     monkeypatch.setenv("DUOLOGUE_MODEL_OPTIONS", "max_reply=1,window=2,device=cpu")
@@ -297,7 +297,7 @@ def test_pull_asks_the_hub_and_says_when_it_cannot_be_reached(
 def test_what_is_no_checkpoint_does_not_keep_the_default_model_from_starting(
     there: str, question: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for package in ("openvino", "tokenizers", "pocketsphinx"):
+    for package in ("openvino", "tokenizers", "ctranslate2"):
         pytest.importorskip(package)
     here, folder = weights.cache_folder(), tmp_path / "mini-omni"
     for row in weights.WEIGHTS.values():
@@ -310,7 +310,7 @@ def test_what_is_no_checkpoint_does_not_keep_the_default_model_from_starting(
         (folder / "checkpoint.json").write_text('{"format": 1}')
     monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
     said, complaint = run("say", str(question))
-    assert said.startswith("A small built-in model (SmolLM2 135M): quick to try, often wrong.\n")
+    assert "SmolLM2 135M (here; small, often wrong) thinks" in said.partition("\n")[0]
     if there == "a half converted folder":  # what holds no checkpoint at all is not worth a word
         left_out = (
             f"Mini-Omni is left out: .*{re.escape(str(folder))}.*; the built-in chain answers\n"
@@ -325,7 +325,7 @@ def test_what_is_no_checkpoint_does_not_keep_the_default_model_from_starting(
 
 
 def test_doctor_does_not_ask_for_mini_omni(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pocketsphinx")
+    pytest.importorskip("ctranslate2")
     here = weights.cache_folder()
     monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
     for row in weights.WEIGHTS.values():

@@ -53,6 +53,8 @@ def test_texts_are_read_as_what_they_stand_for() -> None:
         ({"chats": 0}, "chats goes from 1 to 10000, not 0"),
         ({"api_key": "schlüssel"}, "api_key has characters that no HTTP header carries"),
         ({"api_key": "two words"}, "api_key has characters that no HTTP header carries"),
+        ({"speed": 3}, "speed goes from 0.5 to 2, not 3"),
+        ({"language": "English"}, "language is a code of ISO 639 such as en"),
     ],
 )
 def test_what_is_wrong_gets_a_sentence(flags: dict[str, object], sentence: str) -> None:
@@ -67,6 +69,12 @@ def test_a_key_is_never_shown() -> None:
     with pytest.raises(InvalidSetting) as refused:
         load_config({"api_key": 4711})
     assert "4711" not in str(refused.value)
+
+
+def test_the_parts_of_the_chain_are_what_was_chosen_for_them() -> None:
+    assert load_config({}, environ={}).parts == {}
+    config = load_config({"stt": "whisper-base", "voice": "en-gb", "speed": 1.2}, environ={})
+    assert config.parts == {"stt": "whisper-base", "voice": "en-gb", "speed": "1.2"}
 
 
 def test_the_figures_of_turns_lie_where_data_says_or_with_the_user_s_data(

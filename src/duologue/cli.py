@@ -242,6 +242,13 @@ def _run(main: Coroutine[None, None, None], folder: Path) -> None:
 
 def _choose_model(config: Config) -> tuple[Config, str]:
     """Settle on a model where none was named, and say what there is besides, if there is."""
+    if config.parts and config.model not in ("auto", "cascade"):
+        flags = ", ".join(f"--{name.partition('_')[0]}" for name in config.parts)
+        raise InvalidSetting(
+            f"{flags}: only the model cascade is made of parts, {config.model} is not; leave one out"
+        )
+    if config.parts:
+        return dataclasses.replace(config, model="cascade"), ""
     if config.model != "auto":
         return config, ""
     try:
@@ -258,7 +265,7 @@ def _choose_model(config: Config) -> tuple[Config, str]:
 async def _server(config: Config) -> AsyncIterator[Uvicorn]:
     # asyncio's own goes by the processors of the machine, not by those of the container.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(cpus() + 4, "duologue"))
-    model = load_model(config.model, **config.model_options)
+    model = load_model(config.model, **{**config.parts, **config.model_options})
     smart_turn = None
     try:
         smart_turn = SmartTurn()

@@ -43,6 +43,15 @@ class Config:
             "help": "for the model's load(); a table in the file, `name=value` pairs elsewhere."
         },
     )
+    stt: str = _setting(
+        "",
+        "what hears in the cascade: whisper-base or whisper-tiny.en. Empty: the best that is quick.",
+    )
+    voice: str = _setting("", "in which the cascade speaks, as en-gb or en-us+f3. Empty: en-us.")
+    speed: float = _setting(1.0, "at which the cascade speaks, 0.5 to 2.")
+    language: str = _setting(
+        "", "that is spoken with the cascade, as en or de. Empty: as it is heard."
+    )
     host: str = _setting(
         "127.0.0.1",
         "address to serve on. 0.0.0.0: everybody who reaches this machine may talk with it, "
@@ -113,6 +122,7 @@ class Config:
         """Refuse what no server can be run with."""
         for name, low, high in (
             ("port", 0, 65535),
+            ("speed", 0.5, 2),
             ("stream_every", 0.01, 1),
             ("silence", 0.1, 10),
             ("threshold", 0, 1),
@@ -145,8 +155,23 @@ class Config:
         for host in self.allow_host:
             if host != "*" and not split_host(host):
                 raise InvalidSetting(f"allow_host takes a name, as voice.example.com, not {host!r}")
-        if not re.fullmatch(r"[!-~]*", self.api_key):
-            raise InvalidSetting("api_key has characters that no HTTP header carries; use ASCII")
+        self._check_texts()
+
+    def _check_texts(self) -> None:
+        for name, pattern, what in (
+            ("api_key", r"[!-~]*", "has characters that no HTTP header carries; use ASCII"),
+            ("language", r"([a-z]{2,3})?", "is a code of ISO 639 such as en, in small letters"),
+        ):
+            if not re.fullmatch(pattern, getattr(self, name)):
+                raise InvalidSetting(f"{name} {what}")
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """What was chosen for the parts of the model cascade, by the names of its `load`."""
+        chosen = {"stt": self.stt, "voice": self.voice, "language": self.language}
+        if self.speed != 1.0:
+            chosen["speed"] = f"{self.speed:g}"
+        return {name: value for name, value in chosen.items() if value}
 
     @property
     def turn_log(self) -> Path:
@@ -217,5 +242,5 @@ def _convert(name: str, value: object) -> Any:
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        shown = "no text" if name == "api_key" else repr(value)  # errors end up in logs
+        shown = "no text" if name.endswith("_key") else repr(value)  # errors end up in logs
         raise InvalidSetting(f"{name} is {shown}: {error.errors()[0]['msg'].lower()}") from error

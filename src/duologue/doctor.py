@@ -23,7 +23,8 @@ def examine() -> Iterator[tuple[str, bool, str]]:
     yield "ok", True, f"Python {platform.python_version()} on {system}"
     for package, extra, what in (
         ("gradio", "page", "the page"),
-        ("pocketsphinx", "cascade", "the default model's recogniser"),
+        ("ctranslate2", "cascade", "the default model's recogniser"),
+        ("tokenizers", "cascade", "the default model's text"),
         ("xllamacpp", "cascade", "the default model's language model"),
         ("espeakng_loader", "cascade", "the default model's synthesiser"),
     ):
@@ -48,7 +49,6 @@ def _mini_omni() -> Iterator[tuple[str, bool, str]]:
     """What Mini-Omni needs, which nobody has to have."""
     for package, extra, what in (
         ("openvino", "mini-omni", "Mini-Omni on CPUs"),
-        ("tokenizers", "mini-omni", "Mini-Omni's text"),
         ("torch", "torch", "Mini-Omni on GPUs, and the conversion of its weights"),
     ):
         there = importlib.util.find_spec(package) is not None

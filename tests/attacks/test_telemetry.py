@@ -72,7 +72,9 @@ def can_trace(folder: Path) -> bool:
 
 def cache(request: pytest.FixtureRequest, folder: Path, model: str) -> None:
     """Put the weights that a model needs into a cache folder."""
-    needed = ["silero-vad", "smart-turn", *(["smollm2-135m"] if model == "cascade" else [])]
+    needed = ["silero-vad", "smart-turn"]
+    if model == "cascade":
+        needed += ["smollm2-135m", "whisper-base"]
     folder.mkdir()
     for name in needed:
         file = weights.cache_folder() / weights.WEIGHTS[name].file_name

@@ -20,6 +20,7 @@ from duologue.model import SpeechModel
 from duologue.server import Uvicorn
 from duologue.sound_files import read_audio
 from duologue.vad import Silero
+from models.cascade.rig import spoken
 
 ServePage = Callable[..., Uvicorn]
 Open = Callable[..., Coroutine[Any, Any, Page]]
@@ -90,14 +91,8 @@ def questions() -> list[AudioChunk]:
     paths = [SHARED / f"audio/question{number}.wav" for number in (1, 3, 4)]
     if all(path.is_file() for path in paths):
         return [read_audio(path) for path in paths]
-    from duologue.models.cascade.synthesiser import Synthesiser
-
-    synthesiser = Synthesiser("en-us")
     words = ("What is your name?", "Do you like Beijing?", "How are you feeling today?")
-    try:
-        return [_in_a_room(asyncio.run(synthesiser.speak(sentence))) for sentence in words]
-    finally:
-        synthesiser.close()
+    return [_in_a_room(asyncio.run(spoken(sentence))) for sentence in words]
 
 
 def _in_a_room(sound: AudioChunk) -> AudioChunk:

@@ -71,6 +71,11 @@ def locate(name: str) -> Path:
     )
 
 
+def is_there(name: str) -> bool:
+    """Whether something lies where the weights called `name` do; it is not read."""
+    return (cache_folder() / _named(name).file_name).exists()
+
+
 def status() -> list[Status]:
     """All weights: what is here, what is missing or damaged, how to get it.
 

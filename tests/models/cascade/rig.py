@@ -8,12 +8,12 @@ import psutil
 import pytest
 
 from duologue import weights
-from duologue.audio import INPUT_RATE, silence
+from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
 from duologue.model import Prompt, ReplyChunk, SpeechModel, Turn
 
+_MISSING = [name for name in ("smollm2-135m", "whisper-base") if not weights.is_there(name)]
 needs_weights = pytest.mark.skipif(
-    not (weights.cache_folder() / weights.WEIGHTS["smollm2-135m"].file_name).is_file(),
-    reason="needs the weights; run: duologue pull smollm2-135m",
+    bool(_MISSING), reason=f"needs the weights; run: duologue pull {' '.join(_MISSING)}"
 )
 together = pytest.mark.asyncio(loop_scope="module")  # the model takes seconds to start
 
@@ -94,3 +94,14 @@ async def ends_at_once(task: "asyncio.Task[object]") -> None:
     for _ in range(_ROUNDS):
         await asyncio.sleep(0)
     assert task.done()
+
+
+async def spoken(words: str, voice: str = "en-us") -> AudioChunk:
+    """Somebody says this, at `INPUT_RATE`, with a little silence around it."""
+    # Not above: it takes espeak-ng.
+    from duologue.models.cascade.espeak import Espeak
+
+    espeak, edge = Espeak(voice), silence(0.3, INPUT_RATE)
+    sounds = [sound.at(INPUT_RATE) async for sound in espeak.speak(words)]
+    await espeak.close()
+    return concatenate([edge, *sounds, edge], INPUT_RATE)

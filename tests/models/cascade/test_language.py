@@ -24,8 +24,8 @@ async def language() -> AsyncIterator[LanguageModel]:
 @together
 async def test_the_turns_before_reach_the_language_model(language: LanguageModel) -> None:
     key = turn("The key is in the blue vase.", "Thank you.")
-    with_it = [clause async for clause in language.answer("Where is the key?", [key])]
-    without = [clause async for clause in language.answer("Where is the key?")]
+    with_it = [piece async for piece in language.answer("Where is the key?", [key])]
+    without = [piece async for piece in language.answer("Where is the key?")]
     assert "vase" in "".join(with_it)
     assert "vase" not in "".join(without)
 
@@ -35,7 +35,7 @@ async def test_the_turns_before_reach_the_language_model(language: LanguageModel
 async def test_many_answers_one_after_the_other_all_come(language: LanguageModel) -> None:
     # On connections that were kept, one in fifteen broke off.
     for _ in range(20):
-        assert [clause async for clause in language.answer("Hello.")]
+        assert [piece async for piece in language.answer("Hello.")]
 
 
 @needs_weights

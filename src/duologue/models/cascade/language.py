@@ -20,8 +20,8 @@ from openai.types.chat import ChatCompletionMessageParam
 from duologue.child import Child, Kept
 from duologue.errors import ModelFailed
 from duologue.model import Turn
-from duologue.models.cascade.clauses import Clauses
 from duologue.models.cascade.llama_child import KEY, SLOTS
+from duologue.models.cascade.parts import AnswerCut
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +85,8 @@ class LanguageModel:
             default_headers={"Connection": "close"},
         )
 
+    name = "SmolLM2 135M (here; small, often wrong)"
+
     @property
     def trouble(self) -> str:
         """What is wrong with the process at this moment; empty: nothing."""
@@ -100,27 +102,28 @@ class LanguageModel:
         await asyncio.gather(*(self._warm_up() for _ in range(SLOTS)))
 
     async def answer(
-        self, question: str, turns: Sequence[Turn] = (), instructions: str = ""
+        self,
+        question: str,
+        turns: Sequence[Turn] = (),
+        instructions: str = "",
+        language: str = "",  # noqa: ARG002  (it writes English, whatever it reads)
     ) -> AsyncGenerator[str, None]:
-        """The answer, clause by clause; joined, the clauses are the whole text.
-
-        An answer that grows too long ends with its last whole clause.
+        """The answer as it is written.
 
         Raises:
+            AnswerCut: it grew too long.
             ModelFailed: the language model broke down or hung; a new one starts.
         """
-        clauses, said, whole = Clauses(), False, True
+        whole = True
         async with (
             self._slots,
             contextlib.aclosing(self._pieces(messages(question, turns, instructions))) as pieces,
         ):
             async for piece, whole in pieces:  # noqa: B007  (the last one's is looked at below)
-                for clause in clauses.push(piece):
-                    said = True
-                    yield clause
-        rest = clauses.flush()
-        if rest and (whole or not said):
-            yield rest
+                if piece:
+                    yield piece
+        if not whole:
+            raise AnswerCut(f"the answer has more than {_LONGEST_ANSWER} tokens")
 
     async def close(self) -> None:
         """End the process."""

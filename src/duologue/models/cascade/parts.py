@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from duologue.audio import AudioChunk
+from duologue.errors import DuologueError
 from duologue.model import Turn
 
 
@@ -22,6 +23,10 @@ class Heard:
 
     words: str
     language: str = ""
+
+
+class AnswerCut(DuologueError):
+    """An answer was ended before its end."""
 
 
 class Part(Protocol):
@@ -103,6 +108,7 @@ class LanguageModel(Part, Protocol):
             language: that the user speaks, ISO 639-1; empty: not known.
 
         Raises:
+            AnswerCut: it grew too long; what was given stands, but for the sentence that has no end.
             ModelFailed: it broke down or hangs; names the part and says what to do. What was given stands.
         """
         ...

@@ -2,66 +2,65 @@
 
 import asyncio
 import contextlib
-import importlib.util
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
-import numpy as np
-
-from duologue import weights
-from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, concatenate, silence
-from duologue.errors import InvalidSetting, ModelUnavailable
+from duologue.audio import REPLY_RATE, AudioChunk, concatenate, silence
 from duologue.model import Capabilities, Prompt, ReplyChunk
-from duologue.models.cascade.clauses import speakable
-from duologue.models.cascade.recogniser import Recogniser
-
-_PACKAGES = ("pocketsphinx", "xllamacpp", "espeakng_loader")
+from duologue.models.cascade.clauses import Clauses, speakable
+from duologue.models.cascade.parts import (
+    AnswerCut,
+    Heard,
+    LanguageModel,
+    Part,
+    Recogniser,
+    Synthesiser,
+)
 
 _NOT_HEARD = "I did not catch that."
 _SPEECHLESS = "I don't know what to say."
 
-_AUDIBLE = 0.003  # of full scale, -50 dB: pocketsphinx hears words in a silence of zeros
-
 _SENTENCE_PAUSE = 0.3  # seconds between clauses; without them, speech made in pieces sounds hasty
 _CLAUSE_PAUSE = 0.12
+
+_PACE = 15.0  # characters a second, of speech; words are told with the sound that they are in
 
 
 class Cascade:
     """Recognises, thinks and speaks: the speech begins while the rest is still being written."""
 
-    capabilities = Capabilities(
-        history=True,
-        instructions=True,
-        transcribes=True,
-        note="A small built-in model (SmolLM2 135M): quick to try, often wrong.",
-    )
+    def __init__(
+        self, recogniser: Recogniser, language_model: LanguageModel, synthesiser: Synthesiser
+    ) -> None:
+        self._recogniser = recogniser
+        self._language_model = language_model
+        self._synthesiser = synthesiser
 
-    def __init__(self, voice: str, recognisers: str) -> None:
-        if not recognisers.isdecimal() or not 1 <= int(recognisers) <= 8:
-            raise InvalidSetting(f"recognisers is a number from 1 to 8, not {recognisers!r}")
-        for package in _PACKAGES:
-            if importlib.util.find_spec(package) is None:
-                raise ModelUnavailable(
-                    f"the model 'cascade' needs the package {package!r}; "
-                    "install it with: pip install 'duologue[cascade]'"
-                )
-        # Not above: they cannot be imported without those packages.
-        from duologue.models.cascade.language import LanguageModel
-        from duologue.models.cascade.synthesiser import Synthesiser
+    @property
+    def _parts(self) -> tuple[Part, ...]:
+        return self._recogniser, self._language_model, self._synthesiser
 
-        self._recogniser = Recogniser(int(recognisers))
-        self._language = LanguageModel(weights.locate("smollm2-135m"))
-        self._synthesiser = Synthesiser(voice)
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do; the note names the parts."""
+        kinds = ("hears", "thinks", "speaks")
+        parts = ", ".join(
+            f"{part.name} {kind}" for part, kind in zip(self._parts, kinds, strict=True)
+        )
+        return Capabilities(
+            history=True, instructions=True, transcribes=True, note=f"{parts}.", overhears=True
+        )
 
     @property
     def trouble(self) -> str:
-        """What is wrong with one of the processes at this moment; empty: nothing."""
-        return self._recogniser.trouble or self._language.trouble
+        """What is wrong with one of the parts at this moment; empty: nothing."""
+        return "; ".join(part.trouble for part in self._parts if part.trouble)
 
     async def start(self) -> None:
-        """Start the processes, and warm them up."""
+        """Start the parts, and warm them up."""
         try:
             started = await asyncio.gather(
-                self._recogniser.start(), self._language.start(), return_exceptions=True
+                *(part.start() for part in self._parts), return_exceptions=True
             )
         except asyncio.CancelledError:
             await self.close()
@@ -71,32 +70,79 @@ class Cascade:
                 await self.close()
                 raise failure
 
+    async def overhear(self, utterance: AudioChunk, listener: str) -> str:
+        """The words that are settled, of an utterance that goes on."""
+        return await self._recogniser.overhear(utterance, listener)
+
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyChunk, None]:
         """What was said, then the answer, clause by clause as it is written."""
-        question = await self._recognise(prompt.utterance)
-        yield ReplyChunk(user_text=question)
-        if not question:
-            yield ReplyChunk(await self._synthesiser.speak(_NOT_HEARD), _NOT_HEARD)
+        heard = await self._recogniser.recognise(prompt.utterance, prompt.listener)
+        yield ReplyChunk(user_text=heard.words)
+        if not heard.words:
+            # Said once: who makes noise is not told so again and again.
+            if not prompt.turns or prompt.turns[-1].user_text:
+                async for chunk in self._say(_NOT_HEARD, "en"):
+                    yield chunk
             return
-        answer = self._language.answer(question, prompt.turns, prompt.instructions)
         pause, space = 0.0, ""
-        async with contextlib.aclosing(answer):
-            async for clause in answer:
-                if words := speakable(clause):
-                    sound = await self._synthesiser.speak(words)
-                    sound = concatenate([silence(pause, REPLY_RATE), sound], REPLY_RATE)
-                    yield ReplyChunk(sound, space + words)
-                    pause = _SENTENCE_PAUSE if words[-1] in ".!?…" else _CLAUSE_PAUSE
-                    space = " "
+        async with contextlib.aclosing(self._clauses(prompt, heard)) as clauses:
+            async for clause in clauses:
+                if not (words := speakable(clause)):
+                    continue
+                first = True
+                async with contextlib.aclosing(self._say(words, heard.language)) as chunks:
+                    async for chunk in chunks:
+                        yield _after(chunk, pause, space) if first else chunk
+                        first = False
+                pause = _SENTENCE_PAUSE if words[-1] in ".!?…" else _CLAUSE_PAUSE
+                space = " "
         if not space:
-            yield ReplyChunk(await self._synthesiser.speak(_SPEECHLESS), _SPEECHLESS)
+            async for chunk in self._say(_SPEECHLESS, "en"):
+                yield chunk
 
     async def close(self) -> None:
-        """End the processes."""
-        await asyncio.gather(self._recogniser.close(), self._language.close())
-        self._synthesiser.close()
+        """Let go of the parts."""
+        await asyncio.gather(*(part.close() for part in self._parts))
 
-    async def _recognise(self, utterance: AudioChunk) -> str:
-        if np.abs(utterance.samples).max(initial=0) < _AUDIBLE:
-            return ""
-        return await self._recogniser.recognise(utterance.at(INPUT_RATE).pcm16())
+    async def _clauses(self, prompt: Prompt, heard: Heard) -> AsyncGenerator[str, None]:
+        clauses = Clauses()
+        answer = self._language_model.answer(
+            heard.words, prompt.turns, prompt.instructions, heard.language
+        )
+        said = cut = False
+        async with contextlib.aclosing(answer) as pieces:
+            try:
+                async for piece in pieces:
+                    for clause in clauses.push(piece):
+                        said = True
+                        yield clause
+            except AnswerCut:
+                cut = True
+        if (rest := clauses.flush()) and not (cut and said):
+            yield rest
+
+    async def _say(self, words: str, language: str) -> AsyncGenerator[ReplyChunk, None]:
+        """A clause: its words come with the sound that they are in, as far as one can tell."""
+        left = words
+        async with contextlib.aclosing(self._synthesiser.speak(words, language)) as sounds:
+            async for sound in sounds:
+                told, left = _within(left, sound.duration)
+                yield ReplyChunk(sound, told)
+        if left:
+            yield ReplyChunk(text=left)
+
+
+def _after(chunk: ReplyChunk, pause: float, space: str) -> ReplyChunk:
+    """The first chunk of a clause, after a pause."""
+    if chunk.audio is None or not pause:
+        return replace(chunk, text=space + chunk.text)
+    sound = concatenate([silence(pause, REPLY_RATE), chunk.audio], REPLY_RATE)
+    return ReplyChunk(sound, space + chunk.text)
+
+
+def _within(words: str, seconds: float) -> tuple[str, str]:
+    """The words that so many seconds of speech may hold, and the rest. Most speech is a whole clause."""
+    if seconds * _PACE >= 0.5 * len(words):
+        return words, ""
+    place = words.find(" ", round(seconds * _PACE))
+    return (words, "") if place < 0 else (words[:place], words[place:])

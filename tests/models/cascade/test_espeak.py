@@ -9,29 +9,47 @@ import pytest
 
 pytest.importorskip("espeakng_loader")
 
+from duologue.audio import REPLY_RATE, AudioChunk, concatenate
 from duologue.errors import InvalidSetting
-from duologue.models.cascade.synthesiser import Synthesiser
+from duologue.models.cascade.espeak import Espeak
 
 
 def test_an_unknown_voice_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="no voice 'nobody'"):
-        Synthesiser("nobody")
+        Espeak("nobody")
+
+
+async def sound(espeak: Espeak, words: str) -> AudioChunk:
+    return concatenate([chunk async for chunk in espeak.speak(words)], REPLY_RATE)
 
 
 async def test_two_voices_do_not_mix() -> None:
-    american, german = Synthesiser("en-us"), Synthesiser("de")
+    american, german = Espeak("en-us"), Espeak("de")
     first, _, second = await asyncio.gather(
-        american.speak("Good morning"), german.speak("Guten Morgen"), american.speak("Good morning")
+        sound(american, "Good morning"),
+        sound(german, "Guten Morgen"),
+        sound(american, "Good morning"),
     )
-    american.close()
-    german.close()
+    await american.close()
+    await german.close()
     assert first.duration == pytest.approx(second.duration, rel=0.01)  # it is not quite exact
 
 
-async def test_words_that_make_no_sound_give_an_empty_chunk() -> None:
-    synthesiser = Synthesiser("en-us")
-    assert (await synthesiser.speak("")).duration == 0
-    synthesiser.close()
+async def test_words_that_make_no_sound_give_no_chunk() -> None:
+    espeak = Espeak()
+    assert [chunk async for chunk in espeak.speak("")] == []
+    await espeak.close()
+
+
+async def test_a_voice_may_be_quick_or_slow_while_another_is_not() -> None:
+    quick, usual, slow = Espeak(speed=2.0), Espeak(), Espeak(speed=0.5)
+    lengths = [
+        (await sound(espeak, "Good morning to you")).duration for espeak in (quick, usual, slow)
+    ]
+    assert lengths[0] < 0.7 * lengths[1]
+    assert lengths[2] > 1.4 * lengths[1]
+    for espeak in (quick, usual, slow):
+        await espeak.close()
 
 
 @pytest.mark.parametrize("letters", [95, 240, 1000])
@@ -48,8 +66,8 @@ def test_the_data_of_espeak_may_lie_in_a_folder_with_a_long_name(
     program = (
         "import espeakng_loader\n"
         f"assert espeakng_loader.__file__.startswith({str(packages)!r})\n"
-        "from duologue.models.cascade.synthesiser import _sound\n"
-        "print(_sound('Good morning.', 'en-us+f3').duration > 0.5)\n"
+        "from duologue.models.cascade.espeak import _sound\n"
+        "print(_sound('Good morning.', 'en-us+f3', 1.0).duration > 0.5)\n"
     )
     path = os.pathsep.join((str(packages), *sys.path))
     done = subprocess.run(
