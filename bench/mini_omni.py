@@ -29,7 +29,6 @@ from duologue.models.mini_omni.checkpoint import (
     find_checkpoint,
     read_tensors,
 )
-from duologue.models.mini_omni.cpu.openvino import ov
 from duologue.models.mini_omni.cpu.runtime import CpuRuntime
 from duologue.models.mini_omni.cpu.snac import SnacDecoder
 from duologue.models.mini_omni.pace import FRAME_SECONDS
@@ -41,6 +40,7 @@ from duologue.models.mini_omni.vocabulary import Vocabulary
 from duologue.nets.shapes import CODEBOOKS
 from duologue.nets.snac import snac_decoder
 from duologue.nets.snac_stream import SeededNoise, SnacStream, speak
+from duologue.openvino import ov
 from duologue.sound_files import read_audio
 
 THREADS = cpus()

@@ -20,6 +20,8 @@ _PATIENCE = 60.0  # seconds to start; a cold disk and a busy machine were seen t
 _BUSY = 30.0  # seconds to wait for one that still computes
 _AGAIN = 2.0  # seconds until the next try, where one could not be started
 
+_LONGEST = 1 << 22  # bytes of a line
+
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 # In what a process complains of, where a limit is to blame. OpenBLAS goes on to interrupt its process
@@ -93,6 +95,7 @@ class Child:
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=PIPE,
+                limit=_LONGEST,
                 env={**os.environ, **(environment or {})},
             )
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread to watch it from

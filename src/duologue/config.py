@@ -47,7 +47,9 @@ class Config:
         "",
         "what hears in the cascade: whisper-base or whisper-tiny.en. Empty: the best that is quick.",
     )
-    voice: str = _setting("", "in which the cascade speaks, as en-gb or en-us+f3. Empty: en-us.")
+    voice: str = _setting(
+        "", "in which the cascade speaks: af_heart and so on, or one of espeak-ng, as en-gb."
+    )
     speed: float = _setting(1.0, "at which the cascade speaks, 0.5 to 2.")
     language: str = _setting(
         "", "that is spoken with the cascade, as en or de. Empty: as it is heard."

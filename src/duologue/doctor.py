@@ -26,7 +26,8 @@ def examine() -> Iterator[tuple[str, bool, str]]:
         ("ctranslate2", "cascade", "the default model's recogniser"),
         ("tokenizers", "cascade", "the default model's text"),
         ("xllamacpp", "cascade", "the default model's language model"),
-        ("espeakng_loader", "cascade", "the default model's synthesiser"),
+        ("openvino", "cascade", "the default model's synthesiser, and Mini-Omni on CPUs"),
+        ("espeakng_loader", "cascade", "the default model's pronunciation, and its quick voice"),
     ):
         there = importlib.util.find_spec(package) is not None
         how = "" if there else f" is missing; get it: pip install 'duologue[{extra}]'"
@@ -48,7 +49,6 @@ def examine() -> Iterator[tuple[str, bool, str]]:
 def _mini_omni() -> Iterator[tuple[str, bool, str]]:
     """What Mini-Omni needs, which nobody has to have."""
     for package, extra, what in (
-        ("openvino", "mini-omni", "Mini-Omni on CPUs"),
         ("torch", "torch", "Mini-Omni on GPUs, and the conversion of its weights"),
     ):
         there = importlib.util.find_spec(package) is not None

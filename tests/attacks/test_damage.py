@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("tokenizers")
-pytest.importorskip("duologue.models.mini_omni.cpu.openvino")
+pytest.importorskip("duologue.openvino")
 
 from duologue import cli, weights
 from duologue.errors import DuologueError, ModelUnavailable

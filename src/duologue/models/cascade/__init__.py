@@ -1,8 +1,8 @@
 """The default model: recogniser -> language model -> synthesiser, streamed clause by clause.
 
-Whisper in CTranslate2, SmolLM2 135M in llama.cpp and espeak-ng: small enough for any computer, and to be
-had where no model hub can be reached. The first two run in processes of their own: a computation can only
-be stopped with its process.
+Whisper in CTranslate2, SmolLM2 135M in llama.cpp and Kokoro: small enough for any computer, and to be had
+where no model hub can be reached. They run in processes of their own: a computation can only be stopped
+with its process.
 """
 
 import importlib.util
@@ -18,7 +18,7 @@ NEEDED = ("avx2", "fma", "f16c", "bmi2")
 RECOGNISERS = ("whisper-base", "whisper-tiny.en")
 """What can be named for `stt`."""
 
-_PACKAGES = ("ctranslate2", "tokenizers", "xllamacpp", "espeakng_loader")
+_PACKAGES = ("ctranslate2", "tokenizers", "xllamacpp", "openvino", "espeakng_loader")
 
 
 def load(stt: str = "", voice: str = "", speed: str = "1", language: str = "") -> SpeechModel:
@@ -26,7 +26,7 @@ def load(stt: str = "", voice: str = "", speed: str = "1", language: str = "") -
 
     Args:
         stt: the recogniser, of `RECOGNISERS`; empty: the best that is quick enough here.
-        voice: of espeak-ng, such as en-us, en-gb or en-us+f3; empty: en-us.
+        voice: of Kokoro, such as af_heart or bf_emma, or of espeak-ng, such as en-us; empty: af_heart.
         speed: of the voice, 0.5 to 2.
         language: that is spoken, ISO 639-1; empty: it is found out.
 
@@ -50,6 +50,7 @@ def load(stt: str = "", voice: str = "", speed: str = "1", language: str = "") -
     # Not above: they cannot be imported without those packages. And the child processes, which import this
     # package too, start faster without them.
     from duologue.models.cascade.espeak import Espeak
+    from duologue.models.cascade.kokoro import Kokoro, is_voice
     from duologue.models.cascade.language import LanguageModel
     from duologue.models.cascade.pipeline import Cascade
     from duologue.models.cascade.whisper import Whisper
@@ -61,5 +62,5 @@ def load(stt: str = "", voice: str = "", speed: str = "1", language: str = "") -
     return Cascade(
         Whisper(stt, language),
         LanguageModel(weights.locate("smollm2-135m")),
-        Espeak(voice, pace),
+        Kokoro(voice, pace) if is_voice(voice or "af_heart") else Espeak(voice, pace),
     )

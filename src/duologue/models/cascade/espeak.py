@@ -13,6 +13,7 @@ import numpy as np
 
 from duologue.audio import REPLY_RATE, AudioChunk, Samples
 from duologue.errors import InvalidSetting, ModelUnavailable
+from duologue.models.cascade.clauses import speakable
 
 # Names and numbers of espeak-ng's speak_lib.h.
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS, and so on
@@ -87,7 +88,7 @@ class Espeak:
         """The sound of a clause at `REPLY_RATE`, without silence around it; none where it has no words."""
         voice = self._voice or (language if language != "en" and speaks(language) else _USUAL)
         sound = await asyncio.get_running_loop().run_in_executor(
-            self._thread, _sound, words, voice, self._speed
+            self._thread, _sound, speakable(words), voice, self._speed
         )
         if len(sound.samples):
             yield sound

@@ -90,7 +90,7 @@ class Cascade:
                 if not (words := speakable(clause)):
                     continue
                 first = True
-                async with contextlib.aclosing(self._say(words, heard.language)) as chunks:
+                async with contextlib.aclosing(self._say(clause, heard.language)) as chunks:
                     async for chunk in chunks:
                         yield _after(chunk, pause, space) if first else chunk
                         first = False
@@ -121,10 +121,10 @@ class Cascade:
         if (rest := clauses.flush()) and not (cut and said):
             yield rest
 
-    async def _say(self, words: str, language: str) -> AsyncGenerator[ReplyChunk, None]:
+    async def _say(self, clause: str, language: str) -> AsyncGenerator[ReplyChunk, None]:
         """A clause: its words come with the sound that they are in, as far as one can tell."""
-        left = words
-        async with contextlib.aclosing(self._synthesiser.speak(words, language)) as sounds:
+        left = speakable(clause)
+        async with contextlib.aclosing(self._synthesiser.speak(clause.strip(), language)) as sounds:
             async for sound in sounds:
                 told, left = _within(left, sound.duration)
                 yield ReplyChunk(sound, told)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-pytest.importorskip("duologue.models.mini_omni.cpu.openvino")
+pytest.importorskip("duologue.openvino")
 pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
@@ -13,8 +13,8 @@ from torch import Tensor, cosine_similarity, from_numpy
 from duologue.log_mel import log_mel
 from duologue.models.mini_omni.arrangement import quantise
 from duologue.models.mini_omni.cpu.encoder import build_encoder
-from duologue.models.mini_omni.cpu.openvino import ov
 from duologue.nets.whisper import encoder
+from duologue.openvino import ov
 from nets.generate import assert_near, encoder_shape, state, vectors
 
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-pytest.importorskip("duologue.models.mini_omni.cpu.openvino")
+pytest.importorskip("duologue.openvino")
 pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 
 from duologue.models.mini_omni.arrangement import arrange, quantise
 from duologue.models.mini_omni.cpu.language_model import LanguageModel, build_adapter
-from duologue.models.mini_omni.cpu.openvino import ov
 from duologue.models.mini_omni.runtime import Floats, Span
+from duologue.openvino import ov
 from nets.generate import load_language_model, state, vectors
 
 EXACT = {

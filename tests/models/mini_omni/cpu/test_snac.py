@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from duologue.models.mini_omni.cpu.openvino import ov
 from duologue.models.mini_omni.cpu.snac import SnacDecoder
 from duologue.nets.snac_stream import NoNoise, SeededNoise
+from duologue.openvino import ov
 from nets.voice import (
     ROUNDING,
     SHAPE,

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duologue.models.mini_omni.cpu.language_model import parameter
-from duologue.models.mini_omni.cpu.openvino import ops, ov
 from duologue.nets.shapes import EncoderShape
+from duologue.openvino import ops, ov
 
 _EPSILON = 1e-5  # of the layer norms: torch's default, with which Whisper was trained
 

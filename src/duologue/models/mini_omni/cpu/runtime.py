@@ -20,11 +20,11 @@ from duologue.models.mini_omni.checkpoint import (
 from duologue.models.mini_omni.checksums import verify
 from duologue.models.mini_omni.cpu.encoder import build_encoder
 from duologue.models.mini_omni.cpu.language_model import LanguageModel, build_adapter
-from duologue.models.mini_omni.cpu.openvino import ov
 from duologue.models.mini_omni.cpu.snac import SnacDecoder
 from duologue.models.mini_omni.runtime import Floats, Logits, Span, Tokens
 from duologue.nets.shapes import CODEBOOKS
 from duologue.nets.snac_stream import Codes, SnacStream, speak
+from duologue.openvino import ov
 
 _PIECES = 6  # of the encoder: others have their next frame in between; 130 ms each without AMX
 

@@ -1,0 +1,215 @@
+"""Words to sound: Kokoro-82M, in a process of its own, and espeak-ng for what it does not speak."""
+
+import asyncio
+import base64
+import json
+import logging
+import re
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+from duologue import weights
+from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16
+from duologue.child import Child, Kept
+from duologue.cpus import cpus
+from duologue.errors import InvalidSetting, ModelFailed, ModelUnavailable
+from duologue.models.cascade.espeak import Espeak
+
+_log = logging.getLogger(__name__)
+
+_CHILD = "duologue.models.cascade.kokoro.child"
+# Large blocks go back to the system; else what a clause needed is kept in pieces, 250 MB in the end.
+_TIDY_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "1000000",
+    "MALLOC_TRIM_THRESHOLD_": "1000000",
+}
+_LIMIT = 8.0  # seconds that a piece may take: 1 on two cores with nothing else to do
+
+_SLOW = 0.8  # seconds that a second of speech may take: with more, there would be gaps in it
+
+_USUAL = "af_heart"
+# The language of a voice, by its first letter, and as espeak-ng calls it; and a voice of each.
+_LANGUAGES = {
+    "a": ("en", "en-us"),
+    "b": ("en", "en-gb"),
+    "e": ("es", "es"),
+    "f": ("fr", "fr-fr"),
+    "h": ("hi", "hi"),
+    "i": ("it", "it"),
+    "p": ("pt", "pt-br"),
+}
+_VOICES = {"es": "ef_dora", "fr": "ff_siwis", "hi": "hf_alpha", "it": "if_sara", "pt": "pf_dora"}
+_NAME = re.compile(r"[a-z][fm]_[a-z]+")
+
+
+def is_voice(name: str) -> bool:
+    """Whether a voice of Kokoro may be called so; those of espeak-ng are not."""
+    return _NAME.fullmatch(name) is not None
+
+
+class Kokoro:
+    """Speaks clauses, one after the other; who is abandoned is not spoken for any more."""
+
+    def __init__(self, voice: str = "", speed: float = 1.0) -> None:
+        """Speak with a voice of Kokoro, such as af_heart (the usual one), am_michael or bf_emma.
+
+        Raises:
+            InvalidSetting: there is no such voice, or nothing tells how its language is said.
+            ModelUnavailable: weights are missing, or espeak-ng cannot be loaded.
+        """
+        self._voice, self._speed = voice or _USUAL, speed
+        if self._voice[0] not in _LANGUAGES:
+            raise InvalidSetting(
+                f"the voice {voice!r} speaks Japanese or Chinese, of which nothing here knows how it is "
+                "said; take one of another language"
+            )
+        self._path = _locate(self._voice)
+        self._network, self._dictionaries = weights.locate("kokoro"), weights.locate("misaki-en")
+        self._espeak = Espeak("", speed)
+        self._kept = Kept("synthesiser", self._start_child)
+        self._turn = asyncio.Lock()
+        self._asking = set[asyncio.Task[None]]()
+        self._slow = ""
+        self._told = set[str]()
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return (
+            f"{self._espeak.name[:-1]}; {self._slow})"
+            if self._slow
+            else f"Kokoro {self._voice} (here)"
+        )
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the process at this moment; empty: nothing."""
+        return self._kept.trouble
+
+    async def start(self) -> None:
+        """Start the process; where it is too slow, espeak-ng is taken, and said so.
+
+        Raises:
+            ModelUnavailable: it cannot be started; says why.
+        """
+        pace = (await self._kept.ready()).greeting
+        if isinstance(pace, float) and pace > _SLOW:
+            self._slow = f"Kokoro takes {pace:.1f} s for a second of speech here"
+            _log.warning("%s; espeak-ng speaks in its place", self._slow)
+            await self._kept.close()
+            return
+        await self._kept.start()
+
+    async def speak(self, words: str, language: str = "") -> AsyncGenerator[AudioChunk, None]:
+        """The sound of a clause at `REPLY_RATE`, without silence around it; none where it has no words.
+
+        Raises:
+            ModelFailed: the process broke down or hung, and the one after it, too.
+        """
+        voice = None if self._slow else self._voice_of(language)
+        if voice is None:
+            async for sound in self._espeak.speak(words, language):
+                yield sound
+            return
+        said = _LANGUAGES[voice.stem[0]][1]
+        answer = await self._ask({"words": words, "language": said})
+        for piece in answer["pieces"]:
+            request = {"phonemes": piece, "voice": str(voice), "speed": self._speed}
+            sound = from_pcm16(base64.b64decode((await self._ask(request))["pcm"]), REPLY_RATE)
+            if len(sound.samples):
+                yield sound
+
+    async def close(self) -> None:
+        """End the process."""
+        for task in self._asking:
+            task.cancel()
+        await self._kept.close()
+        await self._espeak.close()
+
+    def _voice_of(self, language: str) -> Path | None:
+        """The file of the voice that speaks a language; None: espeak-ng does."""
+        if language in ("", _LANGUAGES[self._voice[0]][0]):
+            return self._path
+        name = _USUAL if language == "en" else _VOICES.get(language, "")
+        try:
+            return _locate(name)
+        except (InvalidSetting, ModelUnavailable):
+            if language not in self._told:
+                self._told.add(language)
+                hint = "; its voice for that: duologue pull kokoro-voices" if name else ""
+                _log.warning("espeak-ng speaks %r, Kokoro does not%s", language, hint)
+            return None
+
+    async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask the process, in turn. Who gives up waiting leaves nothing for the next one to trip over."""
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._exchange(request, answer))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        task.add_done_callback(lambda _: answer.cancel())
+        return await answer
+
+    async def _exchange(
+        self, request: dict[str, Any], answer: "asyncio.Future[dict[str, Any]]"
+    ) -> None:
+        async with self._turn:
+            if answer.done():
+                return
+            try:
+                found = await self._computed(request)
+            except (ModelFailed, ModelUnavailable) as error:
+                if not answer.done():
+                    answer.set_exception(ModelFailed(str(error)))
+            else:
+                if not answer.done():
+                    answer.set_result(found)
+
+    async def _computed(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Where the process breaks down, the next one is asked once again."""
+        line = json.dumps(request).encode() + b"\n"
+        for last in (False, True):
+            child = await self._kept.ready()
+            child.send(line)
+            try:
+                found = await child.answer(_LIMIT)
+            except ModelFailed as error:
+                if last:
+                    raise
+                _log.warning("%s; the clause is spoken once again", error)
+            else:
+                assert isinstance(found, dict)
+                return found
+        raise AssertionError("one of the two has returned or raised")
+
+    async def _start_child(self) -> Child:
+        arguments = (self._network, self._dictionaries, self._path, max(1, min(4, cpus())))
+        return await Child.start(
+            "synthesiser", _CHILD, *map(str, arguments), environment=_TIDY_MEMORY
+        )
+
+
+def voices() -> list[str]:
+    """The voices that are here and whose language can be spoken."""
+    found = {_USUAL}
+    if weights.is_there("kokoro-voices"):
+        found |= {path.stem for path in weights.locate("kokoro-voices").glob("*.bin")}
+    return sorted(name for name in found if name[0] in _LANGUAGES)
+
+
+def _locate(name: str) -> Path:
+    """The file of a voice.
+
+    Raises:
+        InvalidSetting: there is none of that name.
+        ModelUnavailable: the voices are damaged.
+    """
+    if name == _USUAL:
+        return Path(__file__).with_name(f"{_USUAL}.bin")
+    if name not in voices():
+        more = "" if weights.is_there("kokoro-voices") else "; more: duologue pull kokoro-voices"
+        raise InvalidSetting(
+            f"Kokoro has no voice {name!r} here; there are {', '.join(voices())}{more}"
+        )
+    return weights.locate("kokoro-voices") / f"{name}.bin"
