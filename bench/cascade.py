@@ -12,7 +12,8 @@ from duologue import weights
 from duologue.audio import INPUT_RATE
 from duologue.models.cascade.clauses import Clauses
 from duologue.models.cascade.espeak import Espeak
-from duologue.models.cascade.language import LanguageModel, messages
+from duologue.models.cascade.language import LanguageModel
+from duologue.models.cascade.prompt import SMALL, messages
 from duologue.models.cascade.whisper import Whisper
 from duologue.receipt import Receipt
 from duologue.sound_files import read_audio
@@ -44,7 +45,7 @@ async def parts() -> None:
 async def _write(language: LanguageModel, words: str) -> tuple[float, float, str]:
     """Seconds to the first token and to the first clause of the answer, and that clause."""
     start, token, clauses = time.perf_counter(), 0.0, Clauses()
-    async with aclosing(language._pieces(messages(words, [], ""))) as pieces:
+    async with aclosing(language._pieces(messages(words, [], "", style=SMALL))) as pieces:
         async for piece, _ in pieces:
             now = time.perf_counter() - start
             token = token or (now if piece else 0.0)

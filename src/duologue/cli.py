@@ -182,6 +182,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     """A flag for each field of `Config`, which says itself what it is for."""
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file with settings")
     for field in dataclasses.fields(Config):
+        if not field.metadata.get("flag", True):
+            continue
         flag, default = f"--{field.name.replace('_', '-')}", field.default
         text = str(field.metadata["help"]).replace("%", "%%")
         if isinstance(default, bool):
@@ -195,7 +197,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    flags = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Config)}
+    flags = {
+        field.name: getattr(arguments, field.name, None) for field in dataclasses.fields(Config)
+    }
     config = load_config(flags, arguments.config)
     logging.basicConfig(
         level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"

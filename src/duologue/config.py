@@ -29,6 +29,13 @@ def _setting(default: _T, meaning: str) -> _T:
     return setting
 
 
+def _key(of: str) -> str:
+    """A field for a key, which no flag sets and nobody is shown."""
+    meaning = f"of the server of --{of}. From the environment or the file only."
+    key: str = field(default="", repr=False, metadata={"help": meaning, "flag": False})
+    return key
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """A server's settings, each with its help text. File and environment know them by these names."""
@@ -45,10 +52,28 @@ class Config:
     )
     stt: str = _setting(
         "",
-        "what hears in the cascade: whisper-base or whisper-tiny.en. Empty: the best that is quick.",
+        "what hears in the cascade: whisper-base, whisper-tiny.en, or the address of a server with "
+        "/audio/transcriptions. Empty: the best that is quick here.",
     )
+    stt_model: str = _setting("", "what that server calls its model. Empty: its only one.")
+    stt_key: str = _key("stt")
+    llm: str = _setting(
+        "",
+        "what thinks in the cascade: smollm2-135m, a GGUF file, or the address of a server with "
+        "/chat/completions, as http://127.0.0.1:11434/v1. Empty: smollm2-135m.",
+    )
+    llm_model: str = _setting("", "what that server calls its model. Empty: its only one.")
+    llm_key: str = _key("llm")
+    tts: str = _setting(
+        "",
+        "what speaks in the cascade: kokoro, espeak, or the address of a server with "
+        "/audio/speech. Empty: kokoro, unless it is slow here.",
+    )
+    tts_model: str = _setting("", "what that server calls its model. Empty: its only one.")
+    tts_key: str = _key("tts")
     voice: str = _setting(
-        "", "in which the cascade speaks: af_heart and so on, or one of espeak-ng, as en-gb."
+        "",
+        "in which the cascade speaks: af_heart and so on; of espeak-ng, en-gb; of a server, alloy.",
     )
     speed: float = _setting(1.0, "at which the cascade speaks, 0.5 to 2.")
     language: str = _setting(
@@ -160,17 +185,19 @@ class Config:
         self._check_texts()
 
     def _check_texts(self) -> None:
-        for name, pattern, what in (
-            ("api_key", r"[!-~]*", "has characters that no HTTP header carries; use ASCII"),
-            ("language", r"([a-z]{2,3})?", "is a code of ISO 639 such as en, in small letters"),
-        ):
+        letters = (r"[!-~]*", "has characters that no HTTP header carries; use ASCII")
+        for name, (pattern, what) in {
+            **dict.fromkeys(("api_key", "stt_key", "llm_key", "tts_key"), letters),
+            "language": (r"([a-z]{2,3})?", "is a code of ISO 639 such as en, in small letters"),
+        }.items():
             if not re.fullmatch(pattern, getattr(self, name)):
                 raise InvalidSetting(f"{name} {what}")
 
     @property
     def parts(self) -> dict[str, str]:
         """What was chosen for the parts of the model cascade, by the names of its `load`."""
-        chosen = {"stt": self.stt, "voice": self.voice, "language": self.language}
+        names = [f"{part}{of}" for part in ("stt", "llm", "tts") for of in ("", "_model", "_key")]
+        chosen = {name: str(getattr(self, name)) for name in (*names, "voice", "language")}
         if self.speed != 1.0:
             chosen["speed"] = f"{self.speed:g}"
         return {name: value for name, value in chosen.items() if value}

@@ -11,7 +11,7 @@ from models.cascade.rig import spoken
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def model() -> AsyncIterator[SpeechModel]:
-    cascade = load_model("cascade")
+    cascade = load_model("cascade", tts="espeak")  # quick: the chain is what is tested here
     await cascade.start()
     yield cascade
     await cascade.close()

@@ -8,7 +8,8 @@ import pytest_asyncio
 pytest.importorskip("xllamacpp")
 
 from duologue import weights
-from duologue.models.cascade.language import LanguageModel, messages
+from duologue.models.cascade.language import LanguageModel
+from duologue.models.cascade.prompt import SMALL, messages
 from models.cascade.rig import computed, needs_weights, together, turn, until
 
 
@@ -64,7 +65,9 @@ async def test_a_conversation_of_any_length_is_answered(language: LanguageModel)
 
 def test_the_conversation_has_instructions_and_the_turns_that_were_heard() -> None:
     turns = [turn("", "I did not catch that."), turn("Hi.", ""), turn("My name is Anna.", "Hello!")]
-    [system, *example, user, reply, question] = messages("What is it?", turns, "Be kind.")
+    [system, *example, user, reply, question] = messages(
+        "What is it?", turns, "Be kind.", style=SMALL
+    )
     assert str(system["content"]).endswith("Be kind.")
     assert len(example) == 2
     assert [user["content"], reply["content"]] == ["My name is Anna.", "Hello!"]
@@ -73,15 +76,20 @@ def test_the_conversation_has_instructions_and_the_turns_that_were_heard() -> No
 
 def test_old_turns_are_forgotten_a_few_at_a_time() -> None:
     turns = [turn(f"Question {number}.", "An answer. " * 4) for number in range(60)]
-    firsts = [str(messages("Why?", turns[:count], "")[3]["content"]) for count in range(20, 60)]
+    firsts = [
+        str(messages("Why?", turns[:count], "", style=SMALL)[3]["content"])
+        for count in range(20, 60)
+    ]
     assert 4 < len(set(firsts)) < 10  # so that most conversations begin like the one before
     for count in range(60):
-        kept = messages("Why?", turns[:count], "")[3:-1]
+        kept = messages("Why?", turns[:count], "", style=SMALL)[3:-1]
         assert min(2 * count, 4) <= len(kept) <= 30
         assert not kept or kept[-1]["content"] == ("An answer. " * 4).strip()
 
 
 def test_the_last_turn_is_kept_however_long_it_is() -> None:
-    conversation = messages("Why?", [turn("Hi.", "Hi."), turn("Tell me.", "word " * 1000)], "")
+    conversation = messages(
+        "Why?", [turn("Hi.", "Hi."), turn("Tell me.", "word " * 1000)], "", style=SMALL
+    )
     assert conversation[-3]["content"] == "Tell me."
     assert 0 < len(str(conversation[-2]["content"])) < 600

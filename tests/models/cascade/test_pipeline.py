@@ -201,7 +201,7 @@ def test_missing_weights_are_told_before_the_start(
 
 
 def test_a_missing_package_is_told_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cascade, "_PACKAGES", ("no_such_package",))
+    monkeypatch.setattr(cascade, "_PACKAGES", {"stt": ("no_such_package",)})
     with pytest.raises(ModelUnavailable, match=r"pip install 'duologue\[cascade\]'"):
         load_model("cascade")
 
@@ -209,7 +209,20 @@ def test_a_missing_package_is_told_before_the_start(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("option", "value", "sentence"),
     [
-        ("stt", "sphinx", "stt is one of whisper-base, whisper-tiny.en, not 'sphinx'"),
+        (
+            "stt",
+            "sphinx",
+            "stt is one of whisper-base, whisper-tiny.en, or an address, not 'sphinx'",
+        ),
+        ("tts", "festival", "tts is kokoro, espeak, or an address, not 'festival'"),
+        ("llm", "gpt", "llm is smollm2-135m, the path of a GGUF file, or an address such as"),
+        ("llm", "no.gguf", "there is no file no.gguf for llm"),
+        (
+            "llm",
+            "ftp://x/v1",
+            "llm is an address such as http://127.0.0.1:11434/v1, not 'ftp://x/v1'",
+        ),
+        ("stt", "http://", "stt is an address such as"),
         ("voice", "xx-nobody", "espeak-ng has no voice 'xx-nobody'"),
         ("speed", "fast", "speed is a number from 0.5 to 2, not 'fast'"),
     ],

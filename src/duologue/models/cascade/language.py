@@ -1,16 +1,13 @@
-"""Conversations to answers: SmolLM2 135M in llama.cpp's server, a process of its own."""
+"""Conversations to answers: a GGUF file in llama.cpp's server, a process of its own."""
 
 import asyncio
 import contextlib
 import errno
 import logging
-import math
 import os
 import secrets
-import string
 import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +19,7 @@ from duologue.errors import ModelFailed
 from duologue.model import Turn
 from duologue.models.cascade.llama_child import KEY, SLOTS
 from duologue.models.cascade.parts import AnswerCut
+from duologue.models.cascade.prompt import LARGE, SMALL, messages
 
 _log = logging.getLogger(__name__)
 
@@ -37,19 +35,7 @@ _BUSY = 45.0
 
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
-# In tokens; together with the answer they stay below llama_child.SLOT_TOKENS even where the estimate
-# is off by a half. One thread reads 130 tokens a second, so what is new in them delays the answer.
-_INSTRUCTIONS = 600
-_HISTORY = 300
-_QUESTION = 150
-
 _Given = TypeVar("_Given")
-
-_LETTERS = f"{string.ascii_letters} ".encode()
-
-_CHARACTER = "You are a helpful voice assistant. Answer in one short sentence."
-# An example does more than instructions to keep the answers of so small a model short.
-_EXAMPLE = (("Good morning.", "Good morning! How can I help you?"),)
 
 _SAMPLING = {
     "dry_multiplier": 0.8,  # against going round in circles ...
@@ -66,8 +52,10 @@ class _Broken(ModelFailed):
 class LanguageModel:
     """Writes a few answers at once; more wait in a queue, first come, first served."""
 
-    def __init__(self, weights: Path) -> None:
-        self._weights = weights
+    def __init__(self, weights: Path, name: str = "") -> None:
+        """Run these weights; without a name, they are SmolLM2's, which is spoken to in a way of its own."""
+        self.name = f"{name} (here)" if name else "SmolLM2 135M (here; small, often wrong)"
+        self._weights, self._style = weights, LARGE if name else SMALL
         self._key = secrets.token_urlsafe()  # llama.cpp serves whoever brings it
         self._slots = asyncio.Semaphore(SLOTS)
         self._kept = Kept("language model", self._start_child)
@@ -84,8 +72,6 @@ class LanguageModel:
             # The server drops connections that are kept, so 1 in 15 requests on them failed.
             default_headers={"Connection": "close"},
         )
-
-    name = "SmolLM2 135M (here; small, often wrong)"
 
     @property
     def trouble(self) -> str:
@@ -106,7 +92,7 @@ class LanguageModel:
         question: str,
         turns: Sequence[Turn] = (),
         instructions: str = "",
-        language: str = "",  # noqa: ARG002  (it writes English, whatever it reads)
+        language: str = "",
     ) -> AsyncGenerator[str, None]:
         """The answer as it is written.
 
@@ -117,7 +103,9 @@ class LanguageModel:
         whole = True
         async with (
             self._slots,
-            contextlib.aclosing(self._pieces(messages(question, turns, instructions))) as pieces,
+            contextlib.aclosing(
+                self._pieces(messages(question, turns, instructions, language, self._style))
+            ) as pieces,
         ):
             async for piece, whole in pieces:  # noqa: B007  (the last one's is looked at below)
                 if piece:
@@ -164,7 +152,7 @@ class LanguageModel:
             stream = await self._in_time(
                 child,
                 self._client.chat.completions.create(
-                    model="smollm2",
+                    model="here",
                     messages=conversation,
                     stream=True,
                     max_tokens=_LONGEST_ANSWER,
@@ -245,6 +233,7 @@ class LanguageModel:
             "language model",
             "duologue.models.cascade.llama_child",
             str(self._weights),
+            str(2048 if self._style is SMALL else 4096),
             environment={KEY: self._key},
         )
         self._client.base_url = f"{child.greeting}/v1"
@@ -258,47 +247,3 @@ def _shortage(error: BaseException | None) -> str:
             return os.strerror(error.errno)
         error = error.__cause__ or error.__context__
     return ""
-
-
-def messages(
-    question: str, turns: Sequence[Turn], instructions: str
-) -> list[ChatCompletionMessageParam]:
-    """What the language model reads: who it is, an example, the last turns that fit, the question."""
-    character = f"{_CHARACTER} {_fitting(instructions, _INSTRUCTIONS)}".strip()
-    conversation: list[ChatCompletionMessageParam] = [{"role": "system", "content": character}]
-    said = [(turn.user_text or "", turn.reply_text) for turn in turns]
-    for user, reply in (*_EXAMPLE, *_last([turn for turn in said if all(turn)])):
-        conversation.append({"role": "user", "content": _fitting(user, _HISTORY / 2)})
-        conversation.append({"role": "assistant", "content": _fitting(reply, _HISTORY / 2)})
-    conversation.append({"role": "user", "content": _fitting(question, _QUESTION)})
-    return conversation
-
-
-def _last(turns: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The last turns, at least one.
-
-    They are forgotten half of `_HISTORY` at a time: from one turn to the next the conversation
-    mostly begins as before, and the language model finds that beginning in its cache.
-    """
-    lengths = (_tokens(user) + _tokens(reply) for user, reply in turns)
-    *starts, end = accumulate(lengths, initial=0.0)
-    step = _HISTORY / 2
-    forgotten = math.ceil((end - _HISTORY) / step) * step
-    kept = sum(start >= forgotten for start in starts)
-    return turns[-max(1, kept) :]
-
-
-def _fitting(text: str, tokens: float) -> str:
-    """The beginning of a text, cut between words where it is too long."""
-    text = text.encode(errors="replace").decode()  # half a surrogate pair cannot be sent
-    while _tokens(text) > tokens:
-        shorter = text[: int(len(text) * 0.9)]
-        text = shorter.rpartition(" ")[0] or shorter
-    return text
-
-
-def _tokens(text: str) -> float:
-    """About how many tokens a text has: three letters each in English, else up to a byte each."""
-    data = text.encode(errors="replace")
-    others = len(data.translate(None, _LETTERS))
-    return (len(data) - others) / 3 + others

@@ -1,6 +1,7 @@
 """The language model's process: llama.cpp's HTTP server, for this machine and who knows the key only.
 
-Argument: the file of the weights. Out: the server's address, one JSON string, once it can be used.
+Arguments: the file of the weights, and how many tokens a conversation with its answer can have. Out: the
+server's address, one JSON string, once it can be used.
 """
 
 import os
@@ -16,9 +17,6 @@ KEY = "DUOLOGUE_LANGUAGE_KEY"
 SLOTS = 4
 """How many answers are written at once."""
 
-SLOT_TOKENS = 2048
-"""How long a conversation with its answer can be."""
-
 
 def main() -> None:
     """Serve until standard input ends."""
@@ -26,7 +24,7 @@ def main() -> None:
     settings = xllamacpp.CommonParams()
     settings.model.path = sys.argv[1]
     settings.n_parallel = SLOTS
-    settings.n_ctx = SLOTS * SLOT_TOKENS
+    settings.n_ctx = SLOTS * int(sys.argv[2])
     settings.cpuparams.n_threads = 1  # two stall each other when the machine is busy
     settings.cpuparams_batch.n_threads = 1
     settings.n_threads_http = SLOTS + 2  # its default goes by the machine, not by the container

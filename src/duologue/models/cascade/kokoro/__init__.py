@@ -13,7 +13,7 @@ from duologue import weights
 from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16
 from duologue.child import Child, Kept
 from duologue.cpus import cpus
-from duologue.errors import InvalidSetting, ModelFailed, ModelUnavailable
+from duologue.errors import InvalidSetting, ModelFailed, ModelUnavailable, quoted
 from duologue.models.cascade.espeak import Espeak
 
 _log = logging.getLogger(__name__)
@@ -60,6 +60,8 @@ class Kokoro:
             ModelUnavailable: weights are missing, or espeak-ng cannot be loaded.
         """
         self._voice, self._speed = voice or _USUAL, speed
+        if not is_voice(self._voice):
+            raise InvalidSetting(f"a voice of Kokoro is called like af_heart, not {quoted(voice)}")
         if self._voice[0] not in _LANGUAGES:
             raise InvalidSetting(
                 f"the voice {voice!r} speaks Japanese or Chinese, of which nothing here knows how it is "

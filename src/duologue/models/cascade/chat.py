@@ -1,0 +1,165 @@
+"""A language model on a server with OpenAI's `/chat/completions`: Ollama, vLLM, Groq and so on."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Sequence
+
+from openai import AsyncStream
+from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
+
+from duologue.model import Turn
+from duologue.models.cascade.parts import AnswerCut
+from duologue.models.cascade.prompt import messages
+from duologue.models.cascade.servers import FAILURES, Failed, PartServer
+
+_log = logging.getLogger(__name__)
+
+_SILENT = 30.0  # seconds: a model that is loaded first takes that long
+_TRIES = 3  # before the first word
+_WAIT = 3.0  # seconds: who asks to be left alone for longer is not waited for
+_LONGEST = 1_500  # characters of an answer, about 100 s of speech
+_FIRST, _LAST = "<think>", "</think>"
+
+
+class ChatServer:
+    """Writes as many answers at once as the server does."""
+
+    def __init__(self, address: str, model: str = "", key: str = "") -> None:
+        """Ask the model of this name; "": the only one that there is.
+
+        Raises:
+            InvalidSetting: that is no address.
+        """
+        self._server = PartServer("language model", address, key, "llm", _SILENT)
+        self._model = model
+
+    @property
+    def name(self) -> str:
+        """What it is, and where."""
+        return f"{self._model or 'the only model'} (at {self._server.host})"
+
+    @property
+    def trouble(self) -> str:
+        """Why the last answer failed; empty: it did not."""
+        return self._server.trouble
+
+    async def start(self) -> None:
+        """See whether it is there and has the model.
+
+        Raises:
+            ModelUnavailable: it is not, or has not; says what to do.
+        """
+        self._model = await self._server.choose(self._model)
+
+    async def answer(
+        self, question: str, turns: Sequence[Turn] = (), instructions: str = "", language: str = ""
+    ) -> AsyncGenerator[str, None]:
+        """The answer as it is written.
+
+        Raises:
+            AnswerCut: it grew too long.
+            ModelFailed: the server failed; says what to do.
+        """
+        conversation = messages(question, turns, instructions, language)
+        thoughts, length = Thoughts(), 0
+        async with contextlib.aclosing(self._tried(conversation)) as pieces:
+            async for piece in pieces:
+                if spoken := thoughts.push(piece):
+                    length += len(spoken)
+                    yield spoken
+                if length > _LONGEST:
+                    raise AnswerCut(f"the answer has more than {_LONGEST} characters")
+        if rest := thoughts.flush():
+            yield rest
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._server.client.close()
+
+    async def _tried(
+        self, conversation: list[ChatCompletionMessageParam]
+    ) -> AsyncGenerator[str, None]:
+        """Ask again where it fails before the first word, and that may help."""
+        for left in reversed(range(_TRIES)):
+            begun = False
+            try:
+                async with contextlib.aclosing(self._write(conversation)) as pieces:
+                    async for piece in pieces:
+                        begun = True
+                        yield piece
+            except Failed as failed:
+                if begun or not left or failed.again is None or failed.again > _WAIT:
+                    raise
+                _log.warning("%s; it is asked again", failed)
+                await asyncio.sleep(failed.again)
+            else:
+                self._server.trouble = ""
+                return
+
+    async def _write(
+        self, conversation: list[ChatCompletionMessageParam]
+    ) -> AsyncGenerator[str, None]:
+        written = called = False
+        ended = ""
+        try:
+            stream: AsyncStream[
+                ChatCompletionChunk
+            ] = await self._server.client.chat.completions.create(
+                model=self._model, messages=conversation, stream=True
+            )
+            async with stream:
+                async for chunk in stream:
+                    for choice in chunk.choices or ():
+                        called = called or bool(choice.delta and choice.delta.tool_calls)
+                        ended = choice.finish_reason or ended
+                        if choice.delta and choice.delta.content:
+                            written = True
+                            yield choice.delta.content
+        except FAILURES as error:
+            raise self._server.failure(error) from error
+        who = f"the language model at {self._server.host}"
+        if called and not written:
+            raise self._failed(f"{who} called a tool that nobody offered; take another --llm-model")
+        if not ended and written:
+            raise self._failed(f"{who} broke off in the middle of an answer; see what it logs")
+        if not ended:
+            raise self._failed(
+                f"{who} answers, but not as OpenAI's API does; see whether --llm ends in /v1"
+            )
+
+    def _failed(self, sentence: str) -> Failed:
+        self._server.trouble = sentence
+        return Failed(sentence)
+
+
+class Thoughts:
+    """Takes what a model thinks, between <think> and </think>, out of what it says."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._thinks = False
+
+    def push(self, text: str) -> str:
+        """What is to be said of it; a piece of a mark is held back until it is known to be one."""
+        self._held += text
+        spoken = ""
+        while True:
+            mark = _LAST if self._thinks else _FIRST
+            before, found, after = self._held.partition(mark)
+            if not found:
+                break
+            spoken += "" if self._thinks else before
+            self._held, self._thinks = after, not self._thinks
+        keep = next(
+            (size for size in range(len(mark) - 1, 0, -1) if self._held.endswith(mark[:size])), 0
+        )
+        cut = len(self._held) - keep
+        spoken += "" if self._thinks else self._held[:cut]
+        self._held = self._held[cut:]
+        return spoken
+
+    def flush(self) -> str:
+        """What is left at the end."""
+        rest, self._held = "" if self._thinks else self._held, ""
+        return rest

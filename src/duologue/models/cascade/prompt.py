@@ -1,0 +1,141 @@
+"""What a language model reads: who it is, the turns that fit, the question. Made for speech."""
+
+import datetime
+import math
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from openai.types.chat import ChatCompletionMessageParam
+
+from duologue.model import Turn
+
+_LETTERS = f"{string.ascii_letters} ".encode()
+
+_SPEECH = (
+    "You talk with the user by voice: they hear you, and see nothing of what you write. Answer in one to "
+    "three short sentences, as one speaks. No lists, headings, tables, markup, emoji or links. You hear "
+    "through a recogniser: where words make no sense, think of what sounds alike, or ask. You cannot look "
+    "anything up, see anything, or do anything but talk; say so when you are asked to. Say that you do not "
+    "know what you do not know."
+)
+
+_LANGUAGES = {
+    "ar": "Arabic", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English",
+    "es": "Spanish", "fi": "Finnish", "fr": "French", "he": "Hebrew", "hi": "Hindi", "hu": "Hungarian",
+    "id": "Indonesian", "it": "Italian", "ja": "Japanese", "ko": "Korean", "nl": "Dutch",
+    "no": "Norwegian", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian",
+    "sv": "Swedish", "th": "Thai", "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese",
+    "zh": "Chinese",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many tokens there are for each part of a conversation.
+
+    They are estimates: a conversation has room for half as many again.
+    """
+
+    instructions: int
+    history: int
+    question: int
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a language model is spoken to.
+
+    Attributes:
+        room: for each part.
+        character: who it is; empty: the one for speech, with the day's date and the user's language.
+        example: a turn that shows how to answer; empty: none.
+    """
+
+    room: Room
+    character: str = ""
+    example: tuple[tuple[str, str], ...] = ()
+
+
+SMALL = Style(
+    # One thread reads 130 tokens a second, so what is new in them delays the answer.
+    Room(600, 300, 150),
+    "You are a helpful voice assistant. Answer in one short sentence.",
+    # An example does more than instructions to keep the answers of so small a model short.
+    (("Good morning.", "Good morning! How can I help you?"),),
+)
+"""For a model of a hundred million parameters, in 2,048 tokens with its answer."""
+
+LARGE = Style(Room(1000, 1200, 400))
+"""For models that do what they are told, in 4,096 tokens with their answer."""
+
+
+def messages(
+    question: str,
+    turns: Sequence[Turn],
+    instructions: str,
+    language: str = "",
+    style: Style = LARGE,
+) -> list[ChatCompletionMessageParam]:
+    """The conversation. Its beginning stays the same from turn to turn, so that it is read once.
+
+    Args:
+        question: what the user has just said.
+        turns: the turns before, oldest first; the last ones that fit are taken.
+        instructions: of the session.
+        language: that the user speaks, ISO 639-1; empty: not known.
+        style: how the model is spoken to.
+    """
+    room = style.room
+    character = style.character or _speech(language)
+    told = f"{character} {_fitting(instructions, room.instructions)}".strip()
+    conversation: list[ChatCompletionMessageParam] = [{"role": "system", "content": told}]
+    said = [(turn.user_text or "", turn.reply_text) for turn in turns]
+    for user, reply in (*style.example, *_last([turn for turn in said if all(turn)], room.history)):
+        conversation.append({"role": "user", "content": _fitting(user, room.history / 2)})
+        conversation.append({"role": "assistant", "content": _fitting(reply, room.history / 2)})
+    conversation.append({"role": "user", "content": _fitting(question, room.question)})
+    return conversation
+
+
+def _speech(language: str) -> str:
+    # The date alone: with the time, it would have to be read anew in each turn.
+    today = datetime.date.today()
+    spoken = _LANGUAGES.get(language, "")
+    answer = (
+        f"The user speaks {spoken}; answer in {spoken}."
+        if spoken
+        else "Answer in the user's language."
+    )
+    return f"{_SPEECH} {answer} Today is {today:%A}, {today:%B} {today.day}, {today.year}."
+
+
+def _last(turns: list[tuple[str, str]], history: float) -> list[tuple[str, str]]:
+    """The last turns, at least one.
+
+    They are forgotten half of `history` at a time: from one turn to the next the conversation mostly
+    begins as before, and the language model finds that beginning in its cache.
+    """
+    lengths = (_tokens(user) + _tokens(reply) for user, reply in turns)
+    *starts, end = accumulate(lengths, initial=0.0)
+    step = history / 2
+    forgotten = math.ceil((end - history) / step) * step
+    kept = sum(start >= forgotten for start in starts)
+    return turns[-max(1, kept) :]
+
+
+def _fitting(text: str, tokens: float) -> str:
+    """The beginning of a text, cut between words where it is too long."""
+    text = text.encode(errors="replace").decode()  # half a surrogate pair cannot be sent
+    while _tokens(text) > tokens:
+        shorter = text[: int(len(text) * 0.9)]
+        text = shorter.rpartition(" ")[0] or shorter
+    return text
+
+
+def _tokens(text: str) -> float:
+    """About how many tokens a text has: three letters each in English, else up to a byte each."""
+    data = text.encode(errors="replace")
+    others = len(data.translate(None, _LETTERS))
+    return (len(data) - others) / 3 + others

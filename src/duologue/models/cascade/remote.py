@@ -1,0 +1,215 @@
+"""Ears and a voice on servers with OpenAI's `/audio/transcriptions` and `/audio/speech`."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import numpy as np
+import openai
+
+from duologue.audio import REPLY_RATE, AudioChunk, Samples, WavStream, from_pcm16
+from duologue.errors import InvalidAudio
+from duologue.models.cascade.clauses import speakable
+from duologue.models.cascade.parts import Heard
+from duologue.models.cascade.servers import FAILURES, Failed, PartServer
+from duologue.sound_files import read_audio
+
+_SILENT = 20.0  # seconds without a byte
+_TRIES = 2
+_LONGEST = 120.0  # seconds of speech for one clause; no clause takes so long
+_QUIET = 0.01  # of full scale: what is below it at the edges is silence
+_EDGE = REPLY_RATE // 100  # samples of it that stay
+_HEARS, _SPEAKS = (
+    ("whisper", "transcri", "voxtral", "parakeet"),
+    ("tts", "speech", "kokoro", "orpheus"),
+)
+
+
+class RemoteRecogniser:
+    """Sends whole utterances; nothing is heard ahead."""
+
+    def __init__(self, address: str, model: str = "", key: str = "", language: str = "") -> None:
+        """Ask the model of this name; "": the only one that there is.
+
+        Raises:
+            InvalidSetting: that is no address.
+        """
+        self._server = PartServer("recogniser", address, key, "stt", _SILENT)
+        self._model, self._language = model, language
+
+    @property
+    def name(self) -> str:
+        """What it is, and where."""
+        return f"{self._model or 'the only model'} (at {self._server.host})"
+
+    @property
+    def trouble(self) -> str:
+        """Why the last utterance failed; empty: it did not."""
+        return self._server.trouble
+
+    async def start(self) -> None:
+        """See whether it is there and has the model.
+
+        Raises:
+            ModelUnavailable: it is not, or has not; says what to do.
+        """
+        self._model = await self._server.choose(self._model, _HEARS)
+
+    async def overhear(self, utterance: AudioChunk, listener: str) -> str:  # noqa: ARG002
+        """Nothing: the utterance is sent when it is over."""
+        return ""
+
+    async def recognise(self, utterance: AudioChunk, listener: str = "") -> Heard:  # noqa: ARG002
+        """All that was said.
+
+        Raises:
+            ModelFailed: the server failed; says what to do.
+        """
+        if not len(utterance.samples):
+            return Heard("", self._language)
+        stream = WavStream(utterance.rate)
+        file = stream.head + stream.push(utterance) + stream.end()
+        for left in reversed(range(_TRIES)):
+            try:
+                answer = await self._server.client.audio.transcriptions.create(
+                    model=self._model,
+                    file=("speech.wav", file, "audio/wav"),
+                    language=self._language or openai.omit,
+                    response_format="json",
+                )
+            except FAILURES as error:
+                failed = self._server.failure(error)
+                if not left or failed.again is None or failed.again > 1:
+                    raise failed from error
+                await asyncio.sleep(failed.again)
+            else:
+                words = getattr(answer, "text", None)
+                if not isinstance(words, str):
+                    raise self._server.failure(ValueError("no text in it"))
+                self._server.trouble = ""
+                return Heard(" ".join(words.split()), self._language)
+        raise AssertionError("the last try has returned or raised")
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._server.client.close()
+
+
+class RemoteSynthesiser:
+    """Speaks as it comes: raw PCM where the server gives it, else whole files."""
+
+    def __init__(
+        self, address: str, model: str = "", key: str = "", voice: str = "", speed: float = 1.0
+    ) -> None:
+        """Ask the model of this name; "": the only one that there is. The usual voice is "alloy".
+
+        Raises:
+            InvalidSetting: that is no address.
+        """
+        self._server = PartServer("synthesiser", address, key, "tts", _SILENT)
+        self._model, self._voice, self._speed = model, voice or "alloy", speed
+        self._raw = True  # as long as it has not said that it can't
+
+    @property
+    def name(self) -> str:
+        """What it is, and where."""
+        return f"{self._model or 'the only model'} {self._voice} (at {self._server.host})"
+
+    @property
+    def trouble(self) -> str:
+        """Why the last clause failed; empty: it did not."""
+        return self._server.trouble
+
+    async def start(self) -> None:
+        """See whether it is there and has the model.
+
+        Raises:
+            ModelUnavailable: it is not, or has not; says what to do.
+        """
+        self._model = await self._server.choose(self._model, _SPEAKS)
+
+    async def speak(self, words: str, language: str = "") -> AsyncGenerator[AudioChunk, None]:  # noqa: ARG002
+        """The sound of a clause at `REPLY_RATE`, without silence around it.
+
+        Raises:
+            ModelFailed: the server failed; says what to do.
+        """
+        if not (text := speakable(words)):
+            return
+        for left in reversed(range(_TRIES)):
+            begun = False
+            try:
+                async for sound in _trimmed(self._sound(text)):
+                    begun = True
+                    yield sound
+            except FAILURES as error:
+                failed = self._server.failure(error)
+                if failed.status == 400 and self._raw and not begun:
+                    self._raw = False  # Groq's voice gives WAV only
+                    continue
+                if begun or not left or failed.again is None or failed.again > 1:
+                    raise failed from error
+                await asyncio.sleep(failed.again)
+            else:
+                self._server.trouble = ""
+                return
+        raise Failed(self._server.trouble)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._server.client.close()
+
+    async def _sound(self, text: str) -> AsyncIterator[AudioChunk]:
+        async with self._server.client.audio.speech.with_streaming_response.create(
+            model=self._model,
+            voice=self._voice,
+            input=text,
+            speed=self._speed if self._speed != 1.0 else openai.omit,
+            response_format="pcm" if self._raw else "wav",
+        ) as response:
+            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind.startswith("text/") or kind == "application/json":
+                raise ValueError(f"{kind} is no sound")
+            data, raw = bytearray(), self._raw and "wav" not in kind and "mpeg" not in kind
+            seconds = 0.0
+            async for piece in response.iter_bytes():
+                data += piece
+                raw = raw and not data.startswith(b"RIFF")
+                if raw and len(data) >= 9600 and seconds < _LONGEST:  # 0.2 s
+                    whole = len(data) // 2 * 2
+                    yield from_pcm16(bytes(data[:whole]), REPLY_RATE)
+                    seconds += whole / 2 / REPLY_RATE
+                    del data[:whole]
+                elif len(data) > 2 * 48_000 * _LONGEST:
+                    raise ValueError("it never ends")
+            if raw and len(data) > 1:
+                yield from_pcm16(bytes(data[: len(data) // 2 * 2]), REPLY_RATE)
+            elif not raw:
+                yield await _file(bytes(data))
+
+
+async def _file(data: bytes) -> AudioChunk:
+    """A sound file, read in a thread."""
+    try:
+        sound = await asyncio.to_thread(read_audio, data)
+    except InvalidAudio as error:
+        raise ValueError(str(error)) from error
+    return sound.at(REPLY_RATE)
+
+
+async def _trimmed(sounds: AsyncIterator[AudioChunk]) -> AsyncIterator[AudioChunk]:
+    """Without the silence at both ends: that between two clauses is the chain's business."""
+    held: Samples = np.zeros(0, np.float32)
+    begun = False
+    async for sound in sounds:
+        held = np.concatenate((held, sound.samples))
+        loud = np.flatnonzero(np.abs(held) > _QUIET)
+        if not len(loud):
+            held = held if begun else held[-_EDGE:]
+            continue
+        first = 0 if begun else max(0, loud[0] - _EDGE)
+        end = loud[-1] + 1
+        begun = True
+        yield AudioChunk(held[first:end], REPLY_RATE)
+        held = held[end:]
+    if begun and len(held):
+        yield AudioChunk(held[:_EDGE], REPLY_RATE)
