@@ -23,6 +23,7 @@ from duologue.endpoint import SmartTurn
 from duologue.errors import DuologueError, InvalidSetting, ModelUnavailable
 from duologue.model import load_model
 from duologue.models import mini_omni
+from duologue.models.cascade import nearby
 from duologue.say import Answer, ask
 from duologue.server import Uvicorn, running
 from duologue.sound_files import read_audio
@@ -208,6 +209,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     for chatty in ("httpx2", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(max(logging.getLogger().level, logging.WARNING))
 
+    offers = nearby.offers() if config.model == "cascade" and not config.llm else []
+
     async def serve() -> None:
         async with _server(config) as server:
             # From here on a signal lets the replies under way end; before, it ends the start.
@@ -217,6 +220,8 @@ def _serve(arguments: argparse.Namespace) -> int:
                 sys.stdout.write(f"{server.model.capabilities.note}{hint}\n")
                 if server.hint:
                     sys.stdout.write(f"{server.hint}\n")
+                for offer in offers:
+                    sys.stdout.write(f"{offer}\n")
                 sys.stdout.flush()
                 await server.run_until_stopped()
 

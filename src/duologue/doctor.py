@@ -8,6 +8,7 @@ from duologue import weights
 from duologue.cpus import lacking
 from duologue.errors import ModelUnavailable
 from duologue.models import cascade
+from duologue.models.cascade import nearby
 from duologue.models.mini_omni.arrangement import is_made
 from duologue.models.mini_omni.checkpoint import find_checkpoint
 from duologue.models.mini_omni.checksums import verify
@@ -43,6 +44,8 @@ def examine() -> Iterator[tuple[str, bool, str]]:
         needed = weights.WEIGHTS[status.name].by_default
         state = "absent" if status.state == "missing" and not needed else status.state
         yield state, needed, f"the weights {status.name} {where}"
+    for offer in nearby.offers():
+        yield "ok", False, offer
     yield from _mini_omni()
 
 

@@ -65,6 +65,13 @@ class UnsupportedMediaType(InvalidRequest):
     code = "unsupported_media_type"
 
 
+class NotOffered(DuologueError):
+    """The model cannot do what was asked for."""
+
+    code = "not_offered"
+    type = "invalid_request_error"
+
+
 class InvalidApiKey(DuologueError):
     """The server asks for a key, and this was none or another."""
 

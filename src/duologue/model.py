@@ -175,6 +175,42 @@ class Overhearer(Protocol):
         ...
 
 
+class Transcriber(Protocol):
+    """A model that writes down what somebody says, too."""
+
+    async def transcribe(self, utterance: AudioChunk, language: str = "") -> tuple[str, str]:
+        """The words, and the language.
+
+        Args:
+            utterance: at `INPUT_RATE`.
+            language: that is spoken, ISO 639-1; empty: not known.
+
+        Raises:
+            ModelFailed: it broke down.
+        """
+        ...
+
+
+class Speaker(Protocol):
+    """A model that reads a text out, too."""
+
+    def speak(
+        self, text: str, voice: str = "", speed: float = 1.0
+    ) -> AsyncGenerator[AudioChunk, None]:
+        """The sound of a text at `REPLY_RATE`, as it is made.
+
+        Args:
+            text: of any length.
+            voice: empty: the usual one.
+            speed: 1 is usual.
+
+        Raises:
+            InvalidSetting: there is no such voice.
+            ModelFailed: it broke down.
+        """
+        ...
+
+
 class BatchedModel(Protocol):
     """What the author of a network writes: synchronous, one thread, no asyncio (see `engine`)."""
 

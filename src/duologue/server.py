@@ -34,7 +34,7 @@ from duologue.exchange import Endpoint
 from duologue.history import History
 from duologue.model import SpeechModel
 from duologue.session import Limits, Session, Transport
-from duologue.transports import chat, realtime, recordings
+from duologue.transports import audio, chat, realtime, recordings
 from duologue.transports.admission import Admission
 from duologue.transports.guard import Guard
 from duologue.transports.identity import OWN, Identity, Visitor, read_secret, visitor
@@ -167,7 +167,7 @@ class Server:
         self._refuse_while_draining()
         if len(self._chats) >= self.config.chats:
             raise TooManyReplies(
-                f"all {self.config.chats} places for replies of POST /chat are taken; "
+                f"all {self.config.chats} places for replies over HTTP (--chats) are taken; "
                 "try again later"
             )
         ended = asyncio.Event()
@@ -215,6 +215,7 @@ class Server:
             routes=[
                 *realtime.routes(self.serve, config.model, admission),
                 *chat.routes(self.chat, admission, self._questions),
+                *audio.routes(self.chat, admission, self._questions, config.model),
                 *recordings.routes(self.history.turn),
                 Route("/health", self._health),
                 Route("/metrics", self._metrics),
@@ -228,7 +229,7 @@ class Server:
             admission,
             proxies=proxies,
             frames=config.allow_frame,
-            large=("/chat",),
+            large=("/chat", "/v1/audio/transcriptions", "/v1/audio/speech"),
         )
         return SubPath(guard, proxies=proxies, root_path=config.root_path)
 

@@ -11,8 +11,16 @@ import numpy as np
 
 from duologue.audio import REPLY_RATE, AudioChunk
 from duologue.clock import Clock, WallClock
-from duologue.errors import ModelFailed, quoted
-from duologue.model import Capabilities, Overhearer, Prompt, ReplyChunk, SpeechModel
+from duologue.errors import ModelFailed, NotOffered, quoted
+from duologue.model import (
+    Capabilities,
+    Overhearer,
+    Prompt,
+    ReplyChunk,
+    Speaker,
+    SpeechModel,
+    Transcriber,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +70,16 @@ class Watched:
         Raises:
             ModelFailed: it broke down, it hangs, or what it gave is no piece of a reply.
         """
+        async with aclosing(self._sound(self._model.reply(prompt))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _sound(
+        self, given: AsyncGenerator[ReplyChunk, None]
+    ) -> AsyncGenerator[ReplyChunk, None]:
         watch = _Watch(self)
         try:
-            async with aclosing(self._model.reply(prompt)) as chunks:
+            async with aclosing(given) as chunks:
                 while (chunk := await watch.wait_for(chunks)) is not _END:
                     yield _checked(chunk)
         finally:
@@ -76,6 +91,41 @@ class Watched:
         if not isinstance(words, str):
             raise ModelFailed("the model overheard words that are no str")
         return words
+
+    async def transcribe(self, utterance: AudioChunk, language: str = "") -> tuple[str, str]:
+        """The words that the model, a `Transcriber`, hears, and their language.
+
+        Raises:
+            NotOffered: it is none.
+            ModelFailed: it broke down or hangs.
+        """
+        if not hasattr(self._model, "transcribe"):
+            raise _not_offered("transcribes nothing")
+        try:
+            async with asyncio.timeout(_QUEUE * self.patience):
+                return await cast(Transcriber, self._model).transcribe(utterance, language)
+        except TimeoutError as error:
+            raise ModelFailed(
+                f"the model transcribed nothing for {_QUEUE * self.patience:.0f} s"
+            ) from error
+
+    async def speak(
+        self, text: str, voice: str = "", speed: float = 1.0
+    ) -> AsyncGenerator[AudioChunk, None]:
+        """The sound of a text that the model, a `Speaker`, reads out.
+
+        Raises:
+            NotOffered: it is none.
+            InvalidSetting: there is no such voice.
+            ModelFailed: it broke down or hangs, or what it gave is no sound.
+        """
+        if not hasattr(self._model, "speak"):
+            raise _not_offered("reads nothing out")
+        sounds = cast(Speaker, self._model).speak(text, voice, speed)
+        async with aclosing(self._sound(_as_reply(sounds))) as chunks:
+            async for chunk in chunks:
+                if chunk.audio:
+                    yield chunk.audio
 
     async def close(self) -> None:
         """Close the model."""
@@ -150,6 +200,18 @@ class _Watch:
                 self._failure = watched.give_up(self._asked)
                 self._waiting.cancel()
                 return
+
+
+async def _as_reply(sounds: AsyncGenerator[AudioChunk, None]) -> AsyncGenerator[ReplyChunk, None]:
+    async with aclosing(sounds):
+        async for sound in sounds:
+            yield ReplyChunk(sound)
+
+
+def _not_offered(what: str) -> NotOffered:
+    return NotOffered(
+        f"the model that is served here {what}; start the server with --model cascade"
+    )
 
 
 def _checked(chunk: ReplyChunk) -> ReplyChunk:

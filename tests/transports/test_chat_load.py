@@ -251,7 +251,7 @@ def test_a_client_that_leaves_in_the_middle_of_its_question_frees_its_place(
 def test_a_client_that_is_too_slow_is_let_go(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, slow: str
 ) -> None:
-    monkeypatch.setattr("duologue.transports.chat._PATIENCE", 1.0)
+    monkeypatch.setattr("duologue.transports.answering._PATIENCE", 1.0)
     monkeypatch.setattr("duologue.transports.question._BEGIN", 1.0)
     model = ScriptedModel([say("La.", 10.0)] * 17)
     server = serve(model)

@@ -1,4 +1,4 @@
-"""What `POST /chat` is asked: the body of a request, and the utterance in it."""
+"""What is asked over HTTP: the body of a request, and the utterance in it."""
 
 import asyncio
 import json
@@ -74,7 +74,7 @@ class Questions:
         """
         mine = sum(body.address == address for body in self._bodies)
         if len(self._bodies) >= _BODIES or mine >= _BODIES_EACH:
-            raise TooManyReplies("too many requests arrive at POST /chat; try again later")
+            raise TooManyReplies("too many requests arrive; try again later")
         body = Body(address)
         self._bodies.add(body)
         try:
@@ -129,6 +129,21 @@ class Questions:
         self._bodies.discard(body)
         return Question(utterance, asked.most, asked.piece)
 
+    async def sound(self, body: Body, file: bytes, limit: float, rate: int) -> AudioChunk:
+        """Read a sound file that came in a body, which is let go of.
+
+        Raises:
+            InvalidAudio: it cannot be read, or lasts longer than `limit` seconds.
+            ReaderUnavailable: not now.
+        """
+        body.data = bytearray()
+        loop = asyncio.get_running_loop()
+        plain = await loop.run_in_executor(self._threads, read_plain_wav, file, limit, rate)
+        if plain is None:
+            plain = await asyncio.wrap_future(self._readers.read(file, limit, rate))
+        self._bodies.discard(body)
+        return plain
+
     def close(self) -> None:
         """End the threads, and the processes that decode."""
         self._readers.close()
@@ -138,7 +153,7 @@ class Questions:
         lie = sum(len(body.data) for body in self._bodies)
         mine = sum(len(body.data) for body in self._bodies if body.address == address)
         if lie > _LARGEST * self._message_bytes or mine > _LARGEST_EACH * self._message_bytes:
-            raise TooManyReplies("too long requests arrive at POST /chat; try again later")
+            raise TooManyReplies("too long requests arrive; try again later")
 
 
 @dataclass(frozen=True, slots=True)

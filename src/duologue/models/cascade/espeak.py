@@ -84,11 +84,19 @@ class Espeak:
     async def start(self) -> None:
         """Nothing to load."""
 
-    async def speak(self, words: str, language: str = "") -> AsyncGenerator[AudioChunk, None]:
-        """The sound of a clause at `REPLY_RATE`, without silence around it; none where it has no words."""
-        voice = self._voice or (language if language != "en" and speaks(language) else _USUAL)
+    async def speak(
+        self, words: str, language: str = "", voice: str = "", speed: float = 0.0
+    ) -> AsyncGenerator[AudioChunk, None]:
+        """The sound of a clause at `REPLY_RATE`, without silence around it; none where it has no words.
+
+        Raises:
+            InvalidSetting: there is no such voice.
+        """
+        voice = (
+            voice or self._voice or (language if language != "en" and speaks(language) else _USUAL)
+        )
         sound = await asyncio.get_running_loop().run_in_executor(
-            self._thread, _sound, speakable(words), voice, self._speed
+            self._thread, _sound, speakable(words), voice, speed or self._speed
         )
         if len(sound.samples):
             yield sound

@@ -74,6 +74,13 @@ class LanguageModel:
         )
 
     @property
+    def advice(self) -> str:
+        """How to get a better one; empty: this one will do."""
+        if self._style is not SMALL:
+            return ""
+        return "A larger one answers better: --llm takes the address of Ollama and the like, or a GGUF."
+
+    @property
     def trouble(self) -> str:
         """What is wrong with the process at this moment; empty: nothing."""
         return self._kept.trouble

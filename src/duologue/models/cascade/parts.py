@@ -76,12 +76,15 @@ class Recogniser(Part, Protocol):
         """
         ...
 
-    async def recognise(self, utterance: AudioChunk, listener: str = "") -> Heard:
+    async def recognise(
+        self, utterance: AudioChunk, listener: str = "", language: str = ""
+    ) -> Heard:
         """All that was said.
 
         Args:
             utterance: whole, at `INPUT_RATE`.
             listener: who was overheard, if somebody was: what is settled is not worked out again.
+            language: that is spoken, ISO 639-1; empty: the usual one, or it is found out.
 
         Raises:
             ModelFailed: it broke down or hangs; names the part and says what to do.
@@ -117,7 +120,9 @@ class LanguageModel(Part, Protocol):
 class Synthesiser(Part, Protocol):
     """Words to speech. One object for all sessions; it serves them in turn, clause by clause."""
 
-    def speak(self, words: str, language: str = "") -> AsyncGenerator[AudioChunk, None]:
+    def speak(
+        self, words: str, language: str = "", voice: str = "", speed: float = 0.0
+    ) -> AsyncGenerator[AudioChunk, None]:
         """The sound of one clause, at `REPLY_RATE`, as it is made; no silence around it.
 
         Markup, figures, emoji and so on are its business: what cannot be spoken makes no sound.
@@ -125,8 +130,11 @@ class Synthesiser(Part, Protocol):
         Args:
             words: as they were written; up to a few hundred characters.
             language: ISO 639-1; empty: not known.
+            voice: empty: the usual one.
+            speed: 1 is usual; 0: as it was started with.
 
         Raises:
+            InvalidSetting: there is no such voice.
             ModelFailed: it broke down or hangs; names the part and says what to do.
         """
         ...

@@ -26,6 +26,13 @@ _CLAUSE_PAUSE = 0.12
 _PACE = 15.0  # characters a second, of speech; words are told with the sound that they are in
 
 
+# Clients that know only these must name one.
+_OPENAI_VOICES = (
+    *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable"),
+    *("marin", "nova", "onyx", "sage", "shimmer", "verse"),
+)
+
+
 class Cascade:
     """Recognises, thinks and speaks: the speech begins while the rest is still being written."""
 
@@ -48,7 +55,11 @@ class Cascade:
             f"{part.name} {kind}" for part, kind in zip(self._parts, kinds, strict=True)
         )
         return Capabilities(
-            history=True, instructions=True, transcribes=True, note=f"{parts}.", overhears=True
+            history=True,
+            instructions=True,
+            transcribes=True,
+            note=f"{parts}. {getattr(self._language_model, 'advice', '')}".strip(),
+            overhears=True,
         )
 
     @property
@@ -99,6 +110,29 @@ class Cascade:
         if not space:
             async for chunk in self._say(_SPEECHLESS, "en"):
                 yield chunk
+
+    async def transcribe(self, utterance: AudioChunk, language: str = "") -> tuple[str, str]:
+        """The words of an utterance, and its language."""
+        heard = await self._recogniser.recognise(utterance, language=language)
+        return heard.words, heard.language
+
+    async def speak(
+        self, text: str, voice: str = "", speed: float = 1.0
+    ) -> AsyncGenerator[AudioChunk, None]:
+        """The sound of a text, clause by clause; OpenAI's names of voices stand for the usual one."""
+        voice = "" if voice.lower() in _OPENAI_VOICES else voice
+        clauses, pause = Clauses(), 0.0
+        for clause in (*clauses.push(text), clauses.flush()):
+            if not (words := speakable(clause)):
+                continue
+            sounds = self._synthesiser.speak(clause.strip(), "", voice, speed)
+            async with contextlib.aclosing(sounds):
+                async for sound in sounds:
+                    if pause:
+                        yield silence(pause, REPLY_RATE)
+                    pause = 0.0
+                    yield sound
+            pause = _SENTENCE_PAUSE if words[-1] in ".!?…" else _CLAUSE_PAUSE
 
     async def close(self) -> None:
         """Let go of the parts."""

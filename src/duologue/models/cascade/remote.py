@@ -58,14 +58,20 @@ class RemoteRecogniser:
         """Nothing: the utterance is sent when it is over."""
         return ""
 
-    async def recognise(self, utterance: AudioChunk, listener: str = "") -> Heard:  # noqa: ARG002
+    async def recognise(
+        self,
+        utterance: AudioChunk,
+        listener: str = "",  # noqa: ARG002
+        language: str = "",
+    ) -> Heard:
         """All that was said.
 
         Raises:
             ModelFailed: the server failed; says what to do.
         """
+        language = language or self._language
         if not len(utterance.samples):
-            return Heard("", self._language)
+            return Heard("", language)
         stream = WavStream(utterance.rate)
         file = stream.head + stream.push(utterance) + stream.end()
         for left in reversed(range(_TRIES)):
@@ -73,7 +79,7 @@ class RemoteRecogniser:
                 answer = await self._server.client.audio.transcriptions.create(
                     model=self._model,
                     file=("speech.wav", file, "audio/wav"),
-                    language=self._language or openai.omit,
+                    language=language or openai.omit,
                     response_format="json",
                 )
             except FAILURES as error:
@@ -86,7 +92,7 @@ class RemoteRecogniser:
                 if not isinstance(words, str):
                     raise self._server.failure(ValueError("no text in it"))
                 self._server.trouble = ""
-                return Heard(" ".join(words.split()), self._language)
+                return Heard(" ".join(words.split()), language)
         raise AssertionError("the last try has returned or raised")
 
     async def close(self) -> None:
@@ -127,7 +133,13 @@ class RemoteSynthesiser:
         """
         self._model = await self._server.choose(self._model, _SPEAKS)
 
-    async def speak(self, words: str, language: str = "") -> AsyncGenerator[AudioChunk, None]:  # noqa: ARG002
+    async def speak(
+        self,
+        words: str,
+        language: str = "",  # noqa: ARG002
+        voice: str = "",
+        speed: float = 0.0,
+    ) -> AsyncGenerator[AudioChunk, None]:
         """The sound of a clause at `REPLY_RATE`, without silence around it.
 
         Raises:
@@ -138,7 +150,9 @@ class RemoteSynthesiser:
         for left in reversed(range(_TRIES)):
             begun = False
             try:
-                async for sound in _trimmed(self._sound(text)):
+                async for sound in _trimmed(
+                    self._sound(text, voice or self._voice, speed or self._speed)
+                ):
                     begun = True
                     yield sound
             except FAILURES as error:
@@ -158,12 +172,12 @@ class RemoteSynthesiser:
         """Let go of the connections."""
         await self._server.client.close()
 
-    async def _sound(self, text: str) -> AsyncIterator[AudioChunk]:
+    async def _sound(self, text: str, voice: str, speed: float) -> AsyncIterator[AudioChunk]:
         async with self._server.client.audio.speech.with_streaming_response.create(
             model=self._model,
-            voice=self._voice,
+            voice=voice,
             input=text,
-            speed=self._speed if self._speed != 1.0 else openai.omit,
+            speed=speed if speed != 1.0 else openai.omit,
             response_format="pcm" if self._raw else "wav",
         ) as response:
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()

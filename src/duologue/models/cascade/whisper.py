@@ -140,7 +140,9 @@ class Whisper:
         await asyncio.shield(task)
         return state.words if rank == _PAUSE else state.stable
 
-    async def recognise(self, utterance: AudioChunk, listener: str = "") -> Heard:
+    async def recognise(
+        self, utterance: AudioChunk, listener: str = "", language: str = ""
+    ) -> Heard:
         """All that was said; empty when there are no words in it.
 
         Raises:
@@ -153,10 +155,10 @@ class Whisper:
             if self._now != listener:
                 ahead.cancel()
             await asyncio.wait([ahead])
-        state = self._listener(listener, samples) if listener else Overheard()
+        state = self._listener(listener, samples) if listener else Overheard(language=language)
         if not state.covers(samples):
             await self._look(state, samples, _FINAL, listener)
-        return Heard(state.words, state.language or self._language)
+        return Heard(state.words, language or state.language or self._language)
 
     async def close(self) -> None:
         """End the process."""

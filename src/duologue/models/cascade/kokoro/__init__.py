@@ -104,21 +104,29 @@ class Kokoro:
             return
         await self._kept.start()
 
-    async def speak(self, words: str, language: str = "") -> AsyncGenerator[AudioChunk, None]:
+    async def speak(
+        self, words: str, language: str = "", voice: str = "", speed: float = 0.0
+    ) -> AsyncGenerator[AudioChunk, None]:
         """The sound of a clause at `REPLY_RATE`, without silence around it; none where it has no words.
 
         Raises:
+            InvalidSetting: there is no such voice.
             ModelFailed: the process broke down or hung, and the one after it, too.
         """
-        voice = None if self._slow else self._voice_of(language)
-        if voice is None:
-            async for sound in self._espeak.speak(words, language):
+        if voice and not is_voice(voice):
+            path, named = None, voice
+        elif self._slow:
+            path, named = None, ""
+        else:
+            path, named = _locate(voice) if voice else self._voice_of(language), ""
+        if path is None:
+            async for sound in self._espeak.speak(words, language, named, speed):
                 yield sound
             return
-        said = _LANGUAGES[voice.stem[0]][1]
+        said = _LANGUAGES[path.stem[0]][1]
         answer = await self._ask({"words": words, "language": said})
         for piece in answer["pieces"]:
-            request = {"phonemes": piece, "voice": str(voice), "speed": self._speed}
+            request = {"phonemes": piece, "voice": str(path), "speed": speed or self._speed}
             sound = from_pcm16(base64.b64decode((await self._ask(request))["pcm"]), REPLY_RATE)
             if len(sound.samples):
                 yield sound
