@@ -1,6 +1,6 @@
 """All the figures of the README, one after the other: `make bench`."""
 
-from bench import cascade, ear, load, mini_omni, page
+from bench import cascade, ear, load, mini_omni, page, voice
 from bench.turns.__main__ import main as turns
 
 if __name__ == "__main__":
@@ -8,5 +8,6 @@ if __name__ == "__main__":
     load.main()
     page.main()
     ear.main()
+    voice.main()
     cascade.main()
     mini_omni.main()

@@ -29,6 +29,7 @@ from duologue.server import Uvicorn, running
 from duologue.sound_files import read_audio
 from duologue.turns_report import report
 from duologue.vad import Silero
+from duologue.weights import gguf
 
 _log = logging.getLogger(__name__)
 
@@ -161,7 +162,8 @@ def _add_pull(commands: Any) -> None:
     pull.add_argument(
         "name",
         nargs="*",
-        help=f"which: {pulling.MINI_OMNI}, or of {names} [those that the default model needs]",
+        help=f"which: {pulling.MINI_OMNI}, OWNER/REPOSITORY/FILE.gguf, or of {names} "
+        "[those that the default model needs]",
     )
     pull.add_argument(
         "--list", action="store_true", help="say what there is: size, licence, where it lies"
@@ -385,8 +387,10 @@ def _pull(arguments: argparse.Namespace) -> int:
         elif name in weights.WEIGHTS:
             fetched = weights.pull(name, arguments.folder, say)
             what = "fetched" if fetched else "is there already"
+        elif gguf.is_name(name):
+            what = "fetched" if gguf.pull(name, say) else "is there already"
         else:
-            known = ", ".join([*weights.WEIGHTS, pulling.MINI_OMNI])
+            known = ", ".join([*weights.WEIGHTS, *gguf.KNOWN, pulling.MINI_OMNI])
             raise ModelUnavailable(f"there are no weights named {name!r}; there are: {known}")
         say(what)
     return 0

@@ -59,7 +59,8 @@ class Config:
     stt_key: str = _key("stt")
     llm: str = _setting(
         "",
-        "what thinks in the cascade: smollm2-135m, a GGUF file, or the address of a server with "
+        "what thinks in the cascade: smollm2-135m, qwen2.5-0.5b, qwen2.5-1.5b, a GGUF file, or the address "
+        "of a server with OpenAI's "
         "/chat/completions, as http://127.0.0.1:11434/v1. Empty: smollm2-135m.",
     )
     llm_model: str = _setting("", "what that server calls its model. Empty: its only one.")

@@ -13,7 +13,9 @@ from duologue.weights.files import is_right
 
 Say = Callable[[str], None]
 
-_HUB = "https://huggingface.co"
+HUB = "https://huggingface.co"
+"""Where its files are, unless HF_ENDPOINT says otherwise."""
+
 _ANSWERS_WITHIN = 3.0  # seconds: then the next source is asked
 _STALLS = 30.0  # seconds without a byte
 _BLOCK = 1 << 16
@@ -28,14 +30,14 @@ def download(weights: Weights, work: Path, say: Say) -> bool:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         say("HF_HUB_OFFLINE is set, so the model hub is not asked")
         return False
-    source = weights.source.replace(_HUB, os.environ.get("HF_ENDPOINT", _HUB).rstrip("/"), 1)
+    source = weights.source.replace(HUB, os.environ.get("HF_ENDPOINT", HUB).rstrip("/"), 1)
     limits = httpx2.Timeout(_STALLS, connect=_ANSWERS_WITHIN)
     try:
         with httpx2.Client(timeout=limits, follow_redirects=True) as client:
             _see_if_it_answers(client, f"{source}/{weights.files[-1].name}")
             for file in weights.files:
                 if not is_right(work / file.name, file):
-                    _download(client, f"{source}/{file.name}", file, work)
+                    download_file(client, f"{source}/{file.name}", file, work)
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, ImportError) as error:
         host = source.split("/")[2] if "//" in source else source
         why = (str(error) or type(error).__name__).splitlines()[0]
@@ -48,7 +50,7 @@ def _see_if_it_answers(client: httpx2.Client, address: str) -> None:
     client.head(address, timeout=_ANSWERS_WITHIN).raise_for_status()
 
 
-def _download(client: httpx2.Client, address: str, file: File, work: Path) -> None:
+def download_file(client: httpx2.Client, address: str, file: File, work: Path) -> None:
     """Put one file into `work`; what there is of it from before is gone on with.
 
     Raises:

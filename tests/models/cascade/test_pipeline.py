@@ -215,7 +215,11 @@ def test_a_missing_package_is_told_before_the_start(monkeypatch: pytest.MonkeyPa
             "stt is one of whisper-base, whisper-tiny.en, or an address, not 'sphinx'",
         ),
         ("tts", "festival", "tts is kokoro, espeak, or an address, not 'festival'"),
-        ("llm", "gpt", "llm is smollm2-135m, the path of a GGUF file, or an address such as"),
+        (
+            "llm",
+            "gpt",
+            "llm is smollm2-135m, qwen2.5-0.5b, qwen2.5-1.5b, a GGUF file, or an address",
+        ),
         ("llm", "no.gguf", "there is no file no.gguf for llm"),
         (
             "llm",

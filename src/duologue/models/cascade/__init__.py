@@ -13,6 +13,7 @@ from duologue.errors import InvalidSetting, ModelUnavailable, quoted
 from duologue.folders import expand
 from duologue.model import SpeechModel
 from duologue.models.cascade.parts import LanguageModel, Recogniser, Synthesiser
+from duologue.weights import gguf
 
 NEEDED = ("avx2", "fma", "f16c", "bmi2")
 """What xllamacpp is built for: elsewhere its process dies of an illegal instruction."""
@@ -47,7 +48,8 @@ def load(
         stt: the recogniser, of `RECOGNISERS`; empty: the best that is quick enough here.
         stt_model: of its server; empty: the only one.
         stt_key: of its server.
-        llm: the language model: smollm2-135m, or a GGUF file; empty: smollm2-135m.
+        llm: the language model: smollm2-135m, qwen2.5-0.5b, qwen2.5-1.5b, the path of a GGUF file, or of
+            one on the hub (OWNER/REPOSITORY/FILE.gguf); empty: smollm2-135m.
         llm_model: of its server; empty: the only one.
         llm_key: of its server.
         tts: the synthesiser, kokoro or espeak; empty: kokoro, unless it is slow here.
@@ -119,15 +121,19 @@ def _language_model(llm: str, model: str, key: str) -> LanguageModel:
 
     if llm in ("", "smollm2-135m"):
         return language.LanguageModel(weights.locate("smollm2-135m"))
-    if not llm.endswith(".gguf"):
-        raise InvalidSetting(
-            "llm is smollm2-135m, the path of a GGUF file, or an address such as "
-            f"http://127.0.0.1:11434/v1, not {quoted(llm)}"
-        )
     path = expand(llm)
-    if not path.is_file():
+    if llm.endswith(".gguf") and path.is_file():
+        return language.LanguageModel(path, path.stem)
+    if gguf.is_name(llm):
+        return language.LanguageModel(
+            gguf.locate(llm), llm.rpartition("/")[2].removesuffix(".gguf")
+        )
+    if llm.endswith(".gguf"):
         raise InvalidSetting(f"there is no file {path} for llm")
-    return language.LanguageModel(path, path.stem)
+    raise InvalidSetting(
+        f"llm is smollm2-135m, {', '.join(gguf.KNOWN)}, a GGUF file, or an address such as "
+        f"http://127.0.0.1:11434/v1, not {quoted(llm)}"
+    )
 
 
 def _synthesiser(tts: str, model: str, key: str, voice: str, speed: float) -> Synthesiser:

@@ -52,14 +52,20 @@ def is_voice(name: str) -> bool:
 class Kokoro:
     """Speaks clauses, one after the other; who is abandoned is not spoken for any more."""
 
-    def __init__(self, voice: str = "", speed: float = 1.0) -> None:
+    def __init__(self, voice: str = "", speed: float = 1.0, threads: int = 0) -> None:
         """Speak with a voice of Kokoro, such as af_heart (the usual one), am_michael or bf_emma.
+
+        Args:
+            voice: "": the usual one.
+            speed: 1 is usual.
+            threads: that compute; 0: one for each processor, four at most.
 
         Raises:
             InvalidSetting: there is no such voice, or nothing tells how its language is said.
             ModelUnavailable: weights are missing, or espeak-ng cannot be loaded.
         """
         self._voice, self._speed = voice or _USUAL, speed
+        self._threads = threads or max(1, min(4, cpus()))
         if not is_voice(self._voice):
             raise InvalidSetting(f"a voice of Kokoro is called like af_heart, not {quoted(voice)}")
         if self._voice[0] not in _LANGUAGES:
@@ -194,7 +200,7 @@ class Kokoro:
         raise AssertionError("one of the two has returned or raised")
 
     async def _start_child(self) -> Child:
-        arguments = (self._network, self._dictionaries, self._path, max(1, min(4, cpus())))
+        arguments = (self._network, self._dictionaries, self._path, self._threads)
         return await Child.start(
             "synthesiser", _CHILD, *map(str, arguments), environment=_TIDY_MEMORY
         )
