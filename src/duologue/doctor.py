@@ -13,6 +13,8 @@ from duologue.models.mini_omni.arrangement import is_made
 from duologue.models.mini_omni.checkpoint import find_checkpoint
 from duologue.models.mini_omni.checksums import verify
 
+_BETTER = "install Ollama, or run: duologue pull qwen2.5-1.5b && duologue serve --llm qwen2.5-1.5b"
+
 
 def examine() -> Iterator[tuple[str, bool, str]]:
     """Look at each part, which takes seconds where weights are read whole.
@@ -44,8 +46,11 @@ def examine() -> Iterator[tuple[str, bool, str]]:
         needed = weights.WEIGHTS[status.name].by_default
         state = "absent" if status.state == "missing" and not needed else status.state
         yield state, needed, f"the weights {status.name} {where}"
-    for offer in nearby.offers():
+    offers = nearby.offers()
+    for offer in offers:
         yield "ok", False, offer
+    if not offers:
+        yield "absent", False, f"a language model that is better than SmolLM2: {_BETTER}"
     yield from _mini_omni()
 
 
