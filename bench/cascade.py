@@ -1,17 +1,23 @@
-"""The default model: how long until it speaks, and of what that is made: `python -m bench.cascade`."""
+"""The default model: how long until it speaks, and of what that is made: `python -m bench.cascade`.
+
+`python -m bench.cascade --llm FILE.gguf`, or any flags of `serve`: the same with other parts.
+"""
 
 import asyncio
 import statistics
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import aclosing
+
+import psutil
 
 from bench.load import RECORDINGS, callers, lateness, percentile
 from bench.server import Server
 from duologue import weights
 from duologue.audio import INPUT_RATE
 from duologue.models.cascade.clauses import Clauses
-from duologue.models.cascade.espeak import Espeak
+from duologue.models.cascade.kokoro import Kokoro
 from duologue.models.cascade.language import LanguageModel
 from duologue.models.cascade.prompt import SMALL, messages
 from duologue.models.cascade.whisper import Whisper
@@ -21,9 +27,9 @@ from duologue.sound_files import read_audio
 
 async def parts() -> None:
     """Each part by itself, with nothing else running."""
-    recogniser, synthesiser = Whisper(), Espeak()
+    recogniser, synthesiser = Whisper(), Kokoro()
     language = LanguageModel(weights.locate("smollm2-135m"))
-    await asyncio.gather(recogniser.start(), language.start())
+    await asyncio.gather(recogniser.start(), language.start(), synthesiser.start())
     times: dict[str, list[float]] = {"recogniser": [], "first token": [], "first clause": []}
     times["synthesis"] = []
     for path in RECORDINGS * 3:
@@ -35,7 +41,7 @@ async def parts() -> None:
         times["first token"].append(token)
         times["first clause"].append(first_clause)
         start = time.perf_counter()
-        await anext(synthesiser.speak(clause))
+        await anext(synthesiser.speak(clause, "en"))
         times["synthesis"].append(time.perf_counter() - start)
     await asyncio.gather(recogniser.close(), language.close(), synthesiser.close())
     row = ", ".join(f"{part} {statistics.median(t) * 1000:.0f} ms" for part, t in times.items())
@@ -56,8 +62,9 @@ async def _write(language: LanguageModel, words: str) -> tuple[float, float, str
 
 def line(count: int, turns: int) -> None:
     """`count` conversations at once, over the line, in real time."""
-    with Server("--model", "cascade", "--no-page") as server:
+    with Server("--model", "cascade", "--no-page", *sys.argv[1:]) as server:
         replies = callers(server, count, turns)
+        memory, idle = _at_rest(server.pid) if count == 1 else (0.0, 0.0)
     first = [float(reply["first"]) for reply in replies if "first" in reply]  # type: ignore[arg-type]
     receipts = [Receipt.from_metadata(reply["receipt"]) for reply in replies if "receipt" in reply]  # type: ignore[arg-type]
     late = lateness(replies)
@@ -70,6 +77,19 @@ def line(count: int, turns: int) -> None:
         f"{sum(receipt.drops for receipt in receipts)} starts thrown away; chunks late p95 "
         f"{percentile(late, 95) * 1000:.0f} ms, worst {max(late) * 1000:.0f} ms"
     )
+    if memory:
+        print(f"the server and its parts: {memory:.0f} MiB; at rest {idle:.1f} % of a core")
+
+
+def _at_rest(pid: int) -> tuple[float, float]:
+    """MiB that all processes have of their own (PSS), and what they compute while nobody speaks."""
+    server = psutil.Process(pid)
+    processes = [server, *server.children(recursive=True)]
+    memory = sum(process.memory_full_info().pss for process in processes)
+    before = sum(sum(process.cpu_times()[:2]) for process in processes)
+    time.sleep(10)
+    after = sum(sum(process.cpu_times()[:2]) for process in processes)
+    return memory / 2**20, (after - before) * 10
 
 
 def _median(times: Iterable[float | None]) -> str:
@@ -80,7 +100,8 @@ def main() -> None:
     if not RECORDINGS:
         print("skipped: the recordings in ../shared/audio are not here")
         return
-    asyncio.run(parts())
+    if len(sys.argv) == 1:
+        asyncio.run(parts())
     line(1, 10)
     line(4, 5)
 

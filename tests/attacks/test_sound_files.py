@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import os
 import random
 import subprocess
@@ -146,8 +147,12 @@ def hurt(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def under_way() -> list[psutil.Process]:
     """Processes that decode."""
-    children = psutil.Process().children()
-    return [child for child in children if "attacks.hurt_child" in child.cmdline()]
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended in the meantime
+            if "attacks.hurt_child" in child.cmdline():
+                found.append(child)
+    return found
 
 
 @pytest.mark.parametrize(
