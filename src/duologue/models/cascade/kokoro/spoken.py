@@ -18,297 +18,45 @@ from duologue.models.cascade.kokoro.numerals import (
     plural,
     year,
 )
+from duologue.models.cascade.kokoro.vocabulary import (
+    CODES,
+    COUNTED,
+    CURRENCIES,
+    DAYS,
+    DOTTED,
+    HALVES,
+    KINGS,
+    MAGNITUDES,
+    MONTHS,
+    SAME,
+    SHORT,
+    SIGNS,
+    TITLES,
+    UNITS,
+)
 
 _Match = re.Match[str]
 _Rule = tuple[re.Pattern[str], Callable[[_Match], str] | str]
 
-_MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
 _MONTH = "|".join(
-    rf"{name[:3]}(?:{name[3:]}|t?\.?(?![a-z]))" if len(name) > 3 else name for name in _MONTHS
+    rf"{name[:3]}(?:{name[3:]}|t?\.?(?![a-z]))" if len(name) > 3 else name for name in MONTHS
 )
-_DAYS = {
-    "Mon": "Monday",
-    "Tue": "Tuesday",
-    "Tues": "Tuesday",
-    "Wed": "Wednesday",
-    "Thu": "Thursday",
-    "Thur": "Thursday",
-    "Thurs": "Thursday",
-    "Fri": "Friday",
-}
 
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d{1,20})"  # a whole one, with or without commas
 _DECIMAL = rf"(?:{_NUMBER}(?:\.\d{{1,20}})?|\.\d{{1,20}})"
 _ALONE = r"(?<![\w.,/])"  # nothing before that would make it a part of something else
 _LARGE = "hundred|thousand|million|billion|trillion"
 
-_CURRENCIES = {
-    "$": ("dollar", "dollars", "cent", "cents"),
-    "£": ("pound", "pounds", "penny", "pence"),
-    "€": ("euro", "euros", "cent", "cents"),
-    "¥": ("yen", "yen", "", ""),
-    "₹": ("rupee", "rupees", "paisa", "paise"),
-    "₩": ("won", "won", "", ""),
-    "₿": ("bitcoin", "bitcoins", "", ""),
-}
-_CODES = {
-    "USD": ("US dollar", "US dollars"),
-    "EUR": ("euro", "euros"),
-    "GBP": ("pound", "pounds"),
-    "JPY": ("yen", "yen"),
-    "CHF": ("Swiss franc", "Swiss francs"),
-    "CAD": ("Canadian dollar", "Canadian dollars"),
-    "AUD": ("Australian dollar", "Australian dollars"),
-}
-_MAGNITUDES = {
-    "k": "thousand",
-    "K": "thousand",
-    "M": "million",
-    "m": "million",
-    "B": "billion",
-    "bn": "billion",
-    "b": "billion",
-    "T": "trillion",
-}
 
-# What stands behind a number: one, several.
-_UNITS = {
-    "°C": ("degree Celsius", "degrees Celsius"),
-    "°F": ("degree Fahrenheit", "degrees Fahrenheit"),
-    "°": ("degree", "degrees"),
-    "%": ("percent", "percent"),
-    "‰": ("per mille", "per mille"),
-    "km/h": ("kilometer per hour", "kilometers per hour"),
-    "kph": ("kilometer per hour", "kilometers per hour"),
-    "m/s": ("meter per second", "meters per second"),
-    "mph": ("mile per hour", "miles per hour"),
-    "mpg": ("mile per gallon", "miles per gallon"),
-    "fps": ("frame per second", "frames per second"),
-    "rpm": ("revolution per minute", "revolutions per minute"),
-    "km²": ("square kilometer", "square kilometers"),
-    "m²": ("square meter", "square meters"),
-    "cm²": ("square centimeter", "square centimeters"),
-    "m³": ("cubic meter", "cubic meters"),
-    "cm³": ("cubic centimeter", "cubic centimeters"),
-    "sq ft": ("square foot", "square feet"),
-    "sq mi": ("square mile", "square miles"),
-    "km": ("kilometer", "kilometers"),
-    "cm": ("centimeter", "centimeters"),
-    "mm": ("millimeter", "millimeters"),
-    "µm": ("micrometer", "micrometers"),
-    "nm": ("nanometer", "nanometers"),
-    "m": ("meter", "meters"),
-    "mi": ("mile", "miles"),
-    "ft": ("foot", "feet"),
-    "yd": ("yard", "yards"),
-    "in": ("inch", "inches"),
-    "kg": ("kilogram", "kilograms"),
-    "mg": ("milligram", "milligrams"),
-    "µg": ("microgram", "micrograms"),
-    "g": ("gram", "grams"),
-    "lb": ("pound", "pounds"),
-    "lbs": ("pound", "pounds"),
-    "oz": ("ounce", "ounces"),
-    "ml": ("milliliter", "milliliters"),
-    "mL": ("milliliter", "milliliters"),
-    "cl": ("centiliter", "centiliters"),
-    "l": ("liter", "liters"),
-    "L": ("liter", "liters"),
-    "tsp": ("teaspoon", "teaspoons"),
-    "tbsp": ("tablespoon", "tablespoons"),
-    "kHz": ("kilohertz", "kilohertz"),
-    "MHz": ("megahertz", "megahertz"),
-    "GHz": ("gigahertz", "gigahertz"),
-    "Hz": ("hertz", "hertz"),
-    "kB": ("kilobyte", "kilobytes"),
-    "KB": ("kilobyte", "kilobytes"),
-    "MB": ("megabyte", "megabytes"),
-    "GB": ("gigabyte", "gigabytes"),
-    "TB": ("terabyte", "terabytes"),
-    "Mbps": ("megabit per second", "megabits per second"),
-    "Gbps": ("gigabit per second", "gigabits per second"),
-    "kWh": ("kilowatt hour", "kilowatt hours"),
-    "kW": ("kilowatt", "kilowatts"),
-    "MW": ("megawatt", "megawatts"),
-    "W": ("watt", "watts"),
-    "V": ("volt", "volts"),
-    "mAh": ("milliamp hour", "milliamp hours"),
-    "mA": ("milliamp", "milliamps"),
-    "kcal": ("kilocalorie", "kilocalories"),
-    "cal": ("calorie", "calories"),
-    "dB": ("decibel", "decibels"),
-    "hPa": ("hectopascal", "hectopascals"),
-    "px": ("pixel", "pixels"),
-    "hr": ("hour", "hours"),
-    "hrs": ("hour", "hours"),
-    "h": ("hour", "hours"),
-    "min": ("minute", "minutes"),
-    "mins": ("minute", "minutes"),
-    "sec": ("second", "seconds"),
-    "secs": ("second", "seconds"),
-    "s": ("second", "seconds"),
-    "ms": ("millisecond", "milliseconds"),
-    "µs": ("microsecond", "microseconds"),
-    "yrs": ("year", "years"),
-}
-_UNIT = "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True))
+_UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
 
-# With a dot; a mark that ends a sentence stays where a capital letter follows only if that says so.
-_TITLES = {
-    "Mr": "Mister",
-    "Mrs": "Missus",
-    "Ms": "Miz",
-    "Dr": "Doctor",
-    "Prof": "Professor",
-    "Gen": "General",
-    "Col": "Colonel",
-    "Capt": "Captain",
-    "Lt": "Lieutenant",
-    "Sgt": "Sergeant",
-    "Sen": "Senator",
-    "Rep": "Representative",
-    "Gov": "Governor",
-    "Pres": "President",
-    "Rev": "Reverend",
-    "Hon": "Honorable",
-    "St": "Saint",
-    "Mt": "Mount",
-    "Ft": "Fort",
-}
-_SHORT = {
-    "Jr": "Junior",
-    "Sr": "Senior",
-    "Inc": "Incorporated",
-    "Ltd": "Limited",
-    "Corp": "Corporation",
-    "Co": "Company",
-    "Bros": "Brothers",
-    "Ave": "Avenue",
-    "Blvd": "Boulevard",
-    "Rd": "Road",
-    "Dept": "Department",
-    "dept": "department",
-    "approx": "approximately",
-    "est": "estimated",
-    "max": "maximum",
-    "min": "minimum",
-    "vol": "volume",
-    "Vol": "Volume",
-    "fig": "figure",
-    "Fig": "Figure",
-    "ed": "edition",
-    "govt": "government",
-    "misc": "miscellaneous",
-    "tel": "telephone",
-    "Tel": "Telephone",
-    "vs": "versus",
-    "Vs": "versus",
-    "etc": "et cetera",
-    "ca": "circa",
-    "incl": "including",
-}
-_DOTTED = {
-    "e.g.": "for example",
-    "i.e.": "that is",
-    "a.k.a.": "also known as",
-    "w/o": "without",
-    "w/": "with",
-    "b/c": "because",
-    "n/a": "not applicable",
-    "N/A": "not applicable",
-    "and/or": "and or",
-    "24/7": "twenty-four seven",
-    "9/11": "nine eleven",
-    "4x4": "four by four",
-    "C#": "C sharp",
-    "F#": "F sharp",
-    ".NET": "dot net",
-}
-_KINGS = (
-    "Henry|Louis|George|Edward|Elizabeth|Charles|William|James|Richard|Francis|Philip|Pius|Benedict|"
-    "John Paul|Gregory|Leo|Innocent|Clement|Napoleon|Frederick|Friedrich|Wilhelm|Nicholas|Alexander|"
-    "Catherine|Ivan|Peter|Ramses|Ramesses|Ptolemy|Cleopatra|Mary|Victor|Alfonso|Carlos|Juan|Umberto|"
-    "Christian|Gustav|Haakon|Olaf|Harald|Margaret|Darius|Xerxes|Otto|Leopold|Urban|Sixtus|Julius"
-)
-_COUNTED = (
-    "War|Wars|Chapter|Part|Volume|Book|Act|Scene|Type|Phase|Title|Section|Article|Appendix|Bowl|Level|"
-    "Mark|Class|Stage|Grade|Vatican|Apollo|Fantasy|Rocky|Page|Figure|Table|Episode|Season|Schedule"
-)
 _ROMAN = {"I": 1, "V": 5, "X": 10}
-
-_SIGNS = {
-    "&": " and ",
-    "@": " at ",
-    "+": " plus ",
-    "=": " equals ",
-    "×": " times ",
-    "÷": " divided by ",
-    "±": " plus or minus ",
-    "≈": " about ",
-    "≠": " is not equal to ",
-    "≤": " is at most ",
-    "≥": " is at least ",
-    "<": " is less than ",
-    ">": " is greater than ",
-    "√": " the square root of ",
-    "∞": " infinity ",
-    "§": " section ",
-    "π": " pi ",
-    "α": " alpha ",
-    "β": " beta ",
-    "γ": " gamma ",
-    "δ": " delta ",
-    "λ": " lambda ",
-    "θ": " theta ",
-    "σ": " sigma ",
-    "ω": " omega ",
-    "Δ": " delta ",
-    "Σ": " sigma ",
-    "Ω": " ohms ",
-    "µ": " micro ",
-    "²": " squared",
-    "³": " cubed",
-    "/": " slash ",
-    "%": " percent ",
-    "°": " degrees ",
-    "$": " dollars ",
-    "£": " pounds ",
-    "€": " euros ",
-}
-
-_SAME = str.maketrans(
-    {
-        "‘": "'",
-        "’": "'",
-        "ʼ": "'",
-        "`": "'",
-        "´": "'",
-        "„": "“",
-        "«": "“",
-        "»": "”",
-        "‹": "“",
-        "›": "”",
-        "‐": "-",
-        "‑": "-",
-        "−": "-",
-        "μ": "µ",
-        "№": "No. ",
-        "℃": "°C",
-        "℉": "°F",
-        "\u00ad": "",
-        "\u200b": "",
-        "\ufeff": "",
-    }
-)
-_HALVES = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅛": "1/8", "⅜": "3/8"}
 
 
 def spoken(text: str) -> str:
     """The words of a piece of text; empty when there is nothing to say."""
-    text = text.translate(_SAME)
-    for sign, figures in _HALVES.items():
+    text = text.translate(SAME)
+    for sign, figures in HALVES.items():
         text = text.replace(sign, f" {figures}")
     for pattern, said in _RULES:
         text = pattern.sub(said, text)
@@ -320,8 +68,8 @@ def _pronounceable(text: str) -> str:
     """Without what no rule knew."""
     kept = []
     for letter in text:
-        if letter in _SIGNS:
-            kept.append(_SIGNS[letter])
+        if letter in SIGNS:
+            kept.append(SIGNS[letter])
         elif _is_latin(letter) or letter in "'-;:,.!?—…\"()“”":
             kept.append(letter)
         elif letter.isdecimal():
@@ -369,9 +117,9 @@ def _signed(sign: str | None) -> str:
 
 def _money(match: _Match) -> str:
     sign, figures, size = match["sign"], match["figures"], match["size"]
-    one, many, cent, cents = _CURRENCIES[sign]
+    one, many, cent, cents = CURRENCIES[sign]
     if size:
-        return f"{_amount(figures)} {_MAGNITUDES.get(size, size)} {many}"
+        return f"{_amount(figures)} {MAGNITUDES.get(size, size)} {many}"
     whole, _, rest = _whole(figures).partition(".")
     if len(rest) != 2 or not cent:
         return f"{_amount(figures)} {one if _is_one(figures) else many}"
@@ -384,14 +132,14 @@ def _money(match: _Match) -> str:
 
 
 def _money_after(match: _Match) -> str:
-    one, many = (_CURRENCIES.get(match["sign"]) or _CODES[match["sign"]])[:2]
+    one, many = (CURRENCIES.get(match["sign"]) or CODES[match["sign"]])[:2]
     return f"{_amount(match['figures'])} {one if _is_one(match['figures']) else many}"
 
 
 def _unit(match: _Match) -> str:
     if match["unit"] == "in" and re.search(r"\d\sin$", match[0]):
         return match[0]  # 2 in 5
-    one, many = _UNITS[match["unit"]]
+    one, many = UNITS[match["unit"]]
     high = f" to {_amount(match['high'])}" if match["high"] else ""
     figures = match["figures"]
     alone = _is_one(figures) and not high
@@ -418,7 +166,7 @@ def _seconds(match: _Match) -> str:
 
 
 def _month(name: str) -> str:
-    return next(month for month in _MONTHS if name.startswith(month[:3]))
+    return next(month for month in MONTHS if name.startswith(month[:3]))
 
 
 def _day(month: str, day: str, figures: str | None) -> str:
@@ -428,7 +176,7 @@ def _day(month: str, day: str, figures: str | None) -> str:
 
 def _iso_date(match: _Match) -> str:
     month = int(match["month"])
-    return _day(_MONTHS[month - 1], match["day"], match["year"])
+    return _day(MONTHS[month - 1], match["day"], match["year"])
 
 
 def _slash_date(match: _Match) -> str:
@@ -439,7 +187,7 @@ def _slash_date(match: _Match) -> str:
     if not (1 <= month <= 12 and 1 <= day <= 31):
         return match[0]
     figures = match[3] if len(match[3]) == 4 else f"{'19' if match[3] > '50' else '20'}{match[3]}"
-    return _day(_MONTHS[month - 1], str(day), figures)
+    return _day(MONTHS[month - 1], str(day), figures)
 
 
 def _month_day(match: _Match) -> str:
@@ -468,7 +216,7 @@ def _fraction(match: _Match) -> str:
         return f"{_number(whole) + ' ' if whole else ''}{cardinal(above)} over {cardinal(below)}"
     part, unit = fraction(above, below), ""
     if match["unit"]:
-        unit = f" {_UNITS[match['unit']][bool(whole)]}"
+        unit = f" {UNITS[match['unit']][bool(whole)]}"
     if not whole:
         return part + unit
     return f"{cardinal(whole)} and {'a ' + part[4:] if int(above) == 1 else part}{unit}"
@@ -569,24 +317,24 @@ _NAMES = _compile(
 )
 
 _SHORTENED = _compile(
-    (rf"(?<!\w)(?:{_words(_DOTTED)})(?!\w)", lambda match: _DOTTED[match[0]]),
+    (rf"(?<!\w)(?:{_words(DOTTED)})(?!\w)", lambda match: DOTTED[match[0]]),
     (r"\bNo\.\s?(?=\d)", "number "),
-    (rf"\b({_words(_TITLES)})\.\s?(?=[A-Z])", lambda match: f"{_TITLES[match[1]]} "),
-    (r"\b(Mr|Mrs|Ms)\b\.?", lambda match: _TITLES[match[1]]),
-    (rf"\b({_words(_DAYS)})\.(?=,?\s)", lambda match: _DAYS[match[1]]),
+    (rf"\b({_words(TITLES)})\.\s?(?=[A-Z])", lambda match: f"{TITLES[match[1]]} "),
+    (r"\b(Mr|Mrs|Ms)\b\.?", lambda match: TITLES[match[1]]),
+    (rf"\b({_words(DAYS)})\.(?=,?\s)", lambda match: DAYS[match[1]]),
     (r"\bPh\.?D\.?s?(?!\w)", "PHD"),
     (r"(?<=\d)\s?([AaPp])\.?\s?[Mm]\b\.?(?=\s+[a-z,]|[,;:?!)])", r" \1m"),
     (r"(?<=\d)\s?([AaPp])\.?\s?[Mm]\b(\.?)(?=\s*$)", r" \1m\2"),
     (r"(?<=\d)\s?([AaPp])\.[Mm]\.", r" \1m"),
     (r"\betc\.(?=\s+[A-Z])", "et cetera."),
-    (rf"\b({_words(_SHORT)})\.(?=\s*$)", lambda match: f"{_SHORT[match[1]]}."),
-    (rf"\b({_words(_SHORT)})\.", lambda match: _SHORT[match[1]]),
+    (rf"\b({_words(SHORT)})\.(?=\s*$)", lambda match: f"{SHORT[match[1]]}."),
+    (rf"\b({_words(SHORT)})\.", lambda match: SHORT[match[1]]),
     (r"\b(St|Dr)\.(?=\s|$|,)", lambda match: {"St": "Street", "Dr": "Drive"}[match[1]]),
     (r"\b(?:[A-Za-z]\.){2,6}(?=\s*$|\s+[A-Z][a-z])", lambda match: f"{_dotted_letters(match)}."),
     (r"\b(?:[A-Za-z]\.){2,6}", _dotted_letters),
     (r"\b([A-Z])\.(?=\s+[A-Z])", r"\1"),
-    (rf"\b({_KINGS}) ([IVX]{{1,6}})\b", lambda m: f"{m[1]} the {ordinal(_roman(m[2]))}"),
-    (rf"\b({_COUNTED}) ([IVX]{{1,6}})\b", lambda m: f"{m[1]} {cardinal(_roman(m[2]))}"),
+    (rf"\b({KINGS}) ([IVX]{{1,6}})\b", lambda m: f"{m[1]} the {ordinal(_roman(m[2]))}"),
+    (rf"\b({COUNTED}) ([IVX]{{1,6}})\b", lambda m: f"{m[1]} {cardinal(_roman(m[2]))}"),
     (
         r"(?<=[a-z]) (II|III|IV|VI|VII|VIII|IX|XI|XII|XIII|XIV|XV|XVI)\b",
         lambda m: f" {_roman(m[1])}",
@@ -631,7 +379,7 @@ _FIGURES = _compile(
         _money,
     ),
     (
-        rf"{_ALONE}(?P<figures>{_DECIMAL})\s?(?P<sign>[$£€¥₹₩₿]|(?:{_words({c: c for c in _CODES})})\b)",
+        rf"{_ALONE}(?P<figures>{_DECIMAL})\s?(?P<sign>[$£€¥₹₩₿]|(?:{_words({c: c for c in CODES})})\b)",
         _money_after,
     ),
     (
@@ -647,7 +395,7 @@ _FIGURES = _compile(
     ),
     (
         rf"{_ALONE}(?!\dK)(?P<figures>{_DECIMAL})\s?(?P<size>[kKM]|bn)\b",
-        lambda m: f"{_amount(m['figures'])} {_MAGNITUDES[m['size']]}",
+        lambda m: f"{_amount(m['figures'])} {MAGNITUDES[m['size']]}",
     ),
     (rf"\b({_NUMBER})(?:st|nd|rd|th)\b", lambda match: ordinal(_whole(match[1]))),
     (
