@@ -189,6 +189,21 @@ async def test_an_utterance_that_is_over_goes_before_those_that_go_on(
 
 
 @together
+async def test_where_looks_take_long_only_pauses_are_looked_at(
+    whisper: Whisper, speech: AudioChunk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_QUICK", -1.0)
+    (process,) = children("whisper_child")
+    process.suspend()  # who asks it waits
+    middle = speech.between(0, 1.0)
+    assert np.abs(middle.samples[-1024:]).max() > 0.05
+    assert await whisper.overhear(middle, "e") == ""
+    process.resume()
+    paused = concatenate([speech, silence(0.2, INPUT_RATE)], INPUT_RATE)
+    assert words(await whisper.overhear(paused, "e")) == words(QUESTION)
+
+
+@together
 async def test_a_look_that_nobody_waits_for_harms_nobody(
     whisper: Whisper, speech: AudioChunk
 ) -> None:

@@ -5,6 +5,7 @@ import heapq
 import itertools
 import json
 import logging
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,8 @@ _LIMIT, _LIMIT_EACH = 5.0, 0.5
 
 _SLOW = 1.2  # seconds for 4 s of noise, at the start: then the smaller network is taken
 _LISTENERS = 64  # that are remembered
+# Seconds. Where a look takes longer, only pauses are looked at: who has ended would wait for the rest.
+_QUICK = 0.6
 _SHORTEST = INPUT_RATE // 2  # samples: in less there is nothing to work ahead on
 _AUDIBLE = 0.003  # of full scale, -50 dB: it writes words for a silence of zeros
 _TELLING = 3 * INPUT_RATE // 2  # samples in which a language can be told
@@ -75,6 +78,7 @@ class Whisper:
         self._kept = Kept("recogniser", self._start_child)
         self._listeners: OrderedDict[str, Overheard] = OrderedDict()
         self._waiting: list[_Look] = []
+        self._took = 0.0  # seconds, the last look
         self._now = ""  # the listener whose look is under way
         self._ahead: dict[str, asyncio.Task[None]] = {}  # what is worked out ahead, by listener
         self._numbers = itertools.count()
@@ -119,7 +123,7 @@ class Whisper:
     async def overhear(self, utterance: AudioChunk, listener: str) -> str:
         """The words so far that will hardly change, of an utterance that goes on.
 
-        While others wait, nothing is worked out.
+        While others wait, or the machine is slow, nothing is worked out but in pauses.
 
         Raises:
             ModelFailed: the process broke down or hung, and the one after it, too.
@@ -129,7 +133,8 @@ class Whisper:
         if len(samples) - state.begin < _SHORTEST or _silent(samples):
             return state.stable
         rank = _PAUSE if _fades(samples) else _ON
-        if listener in self._ahead or (rank == _ON and self._waiting):
+        behind = bool(self._waiting) or self._took > _QUICK
+        if listener in self._ahead or (rank == _ON and behind):
             return state.stable
         # A task of its own: whoever is asked for all of it meanwhile waits for this, and not for it again.
         task = self._ahead[listener] = asyncio.create_task(
@@ -223,6 +228,7 @@ class Whisper:
                 if look.found.cancelled():
                     continue
                 self._now = look.listener
+                begun = time.monotonic()
                 try:
                     answer = await self._transcribe(look)
                 except (ModelFailed, ModelUnavailable) as error:
@@ -231,7 +237,7 @@ class Whisper:
                 else:
                     if not look.found.done():
                         look.found.set_result(answer)
-                self._now = ""
+                self._now, self._took = "", time.monotonic() - begun
 
     async def _transcribe(self, look: _Look) -> dict[str, Any]:
         """Ask the process; where it breaks down, the next one is asked once again."""
