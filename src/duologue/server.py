@@ -229,7 +229,7 @@ class Server:
             admission,
             proxies=proxies,
             frames=config.allow_frame,
-            large=("/chat", "/v1/audio/transcriptions", "/v1/audio/speech"),
+            large=("/chat", "/v1/audio/transcriptions"),
         )
         return SubPath(guard, proxies=proxies, root_path=config.root_path)
 

@@ -72,7 +72,7 @@ def ask(
     if body:
         named.setdefault("content-length", str(len(body)))
         named.setdefault("content-type", "application/json")
-    connection = HTTPConnection("127.0.0.1", port_of(server), timeout=20)
+    connection = HTTPConnection("127.0.0.1", port_of(server), timeout=60)
     try:
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         for name, value in named.items():
@@ -93,7 +93,7 @@ def line(
     # Opened here, so that the name need not be known to any resolver.
     plug = socket.create_connection(("127.0.0.1", port_of(server)))
     try:
-        return connect(f"ws://{where}{path}", sock=plug, additional_headers=named, open_timeout=20)
+        return connect(f"ws://{where}{path}", sock=plug, additional_headers=named, open_timeout=60)
     except BaseException:
         plug.close()
         raise
@@ -102,10 +102,10 @@ def line(
 def refusal(server: Uvicorn, path: str = "/v1/realtime", **how: str) -> tuple[str, str, int, str]:
     """How a page is turned away: code and sentence of the event; code and reason of the end."""
     with line(server, path, **how) as socket_:
-        event = json.loads(socket_.recv(timeout=20))
+        event = json.loads(socket_.recv(timeout=60))
         assert event["type"] == "error", event
         with suppress(ConnectionClosed):
-            socket_.recv(timeout=20)
+            socket_.recv(timeout=60)
         assert socket_.close_code
         reason = socket_.close_reason or ""
         return event["error"]["code"], event["error"]["message"], socket_.close_code, reason

@@ -12,12 +12,14 @@ LIMIT = 2**20
 
 
 def places(server: Uvicorn) -> list[Door]:
-    return [door for door in doors(server) if door.method != "WS" and door.path != "/chat"]
+    """All but those for sound, which limit their bodies themselves."""
+    own = ("/chat", "/v1/audio/transcriptions")
+    return [door for door in doors(server) if door.method != "WS" and door.path not in own]
 
 
 def exchange(server: Uvicorn, door: Door, headers: bytes, body: bytes) -> bytes:
     """The answer to a request whose body does not end."""
-    with socket.create_connection(("127.0.0.1", port_of(server)), timeout=20) as plug:
+    with socket.create_connection(("127.0.0.1", port_of(server)), timeout=60) as plug:
         head = f"{door.method} {door.path} HTTP/1.1\r\nHost: localhost\r\n".encode()
         plug.sendall(head + headers + b"\r\n\r\n" + body)
         return plug.recv(4096)
@@ -50,8 +52,16 @@ def test_a_body_that_does_not_come_is_not_awaited_for_ever(
         assert answer.startswith(b"HTTP/1.1 408 "), door
 
 
-def test_chat_has_its_own_limit(serve: Serve) -> None:
-    assert ask(serve(), "POST", "/chat", b'{"audio": 1}'.ljust(2 * LIMIT))[0] == 400
+def test_the_routes_for_sound_have_a_limit_of_their_own(serve: Serve) -> None:
+    server = serve()
+    assert ask(server, "POST", "/chat", b'{"audio": 1}'.ljust(2 * LIMIT))[0] == 400
+    for path, kind in (
+        ("/chat", b"application/json"),
+        ("/v1/audio/transcriptions", b"multipart/form-data; boundary=x"),
+    ):
+        door = Door("POST", path, gradio=False)
+        head = b"Content-Type: " + kind + b"\r\nContent-Length: 99999999"
+        assert exchange(server, door, head, b"").startswith(b"HTTP/1.1 413 "), path
 
 
 @pytest.mark.parametrize(
@@ -61,7 +71,7 @@ def test_chat_has_its_own_limit(serve: Serve) -> None:
 def test_an_address_that_is_no_path_is_not_there(
     page: Uvicorn, caplog: pytest.LogCaptureFixture, target: str
 ) -> None:
-    with socket.create_connection(("127.0.0.1", port_of(page)), timeout=20) as plug:
+    with socket.create_connection(("127.0.0.1", port_of(page)), timeout=60) as plug:
         plug.sendall(f"{target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert plug.recv(4096)[9:12] in (b"400", b"404", b"405")
     assert "Traceback" not in caplog.text

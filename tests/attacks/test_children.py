@@ -281,7 +281,7 @@ def test_stopped_children_end_when_the_server_is_killed(tmp_path: Path) -> None:
         assert server.stdout
         assert re.search(r"http://\S+", server.stdout.readline())
         processes = psutil.Process(server.pid).children(recursive=True)
-        assert len(processes) == 2
+        assert len(processes) == 3
         for process in processes:
             process.suspend()
         server.kill()
