@@ -102,7 +102,7 @@ def test_a_processor_without_avx2_gets_a_sentence_instead_of_a_crash(
     assert cli.main(["serve", "--model", "cascade", "--port", "0"]) == 2
     assert capsys.readouterr().err == (
         "duologue: the model 'cascade' cannot run here: its language model needs a processor with "
-        "avx2; take --model mini-omni\n"
+        "avx2; take --model mini-omni, or --llm with the address of a server\n"
     )
     assert cli.main(["doctor"]) == 1
     assert "missing  avx2 in this processor, for the default model's" in capsys.readouterr().out

@@ -92,7 +92,7 @@ def questions() -> list[AudioChunk]:
     if all(path.is_file() for path in paths):
         return [read_audio(path) for path in paths]
     words = ("What is your name?", "Do you like Beijing?", "How are you feeling today?")
-    return [_in_a_room(asyncio.run(spoken(sentence))) for sentence in words]
+    return [_in_a_room(asyncio.run(spoken(sentence, around=0.0))) for sentence in words]
 
 
 def _in_a_room(sound: AudioChunk) -> AudioChunk:

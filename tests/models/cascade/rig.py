@@ -97,12 +97,12 @@ async def ends_at_once(task: "asyncio.Task[object]") -> None:
     assert task.done()
 
 
-async def spoken(words: str, voice: str = "en-us") -> AudioChunk:
-    """Somebody says this, at `INPUT_RATE`, with a little silence around it."""
+async def spoken(words: str, voice: str = "en-us", around: float = 0.3) -> AudioChunk:
+    """Somebody says this, at `INPUT_RATE`, with so many seconds of silence around it."""
     # Not above: it takes espeak-ng.
     from duologue.models.cascade.espeak import Espeak
 
-    espeak, edge = Espeak(voice), silence(0.3, INPUT_RATE)
+    espeak, edge = Espeak(voice), silence(around, INPUT_RATE)
     sounds = [sound.at(INPUT_RATE) async for sound in espeak.speak(words)]
     await espeak.close()
     return concatenate([edge, *sounds, edge], INPUT_RATE)
