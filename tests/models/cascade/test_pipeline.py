@@ -3,7 +3,7 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from duologue.model import Prompt, ReplyChunk, SpeechModel, load_model
 from duologue.models import cascade
 from duologue.models.cascade.language import LanguageModel
 from duologue.sound_files import read_audio
-from models.cascade.rig import LIMIT, abandon, collect, needs_weights, said, together
+from models.cascade.rig import LIMIT, abandon, collect, needs_weights, said, spoken, together
 
 
 @needs_weights
@@ -228,6 +228,9 @@ def test_a_missing_package_is_told_before_the_start(monkeypatch: pytest.MonkeyPa
         ),
         ("stt", "http://", "stt is an address such as"),
         ("voice", "xx-nobody", "espeak-ng has no voice 'xx-nobody'"),
+        ("language", "xx", "whisper-base hears languages such as en, de and zh, not 'xx'"),
+        ("speed", "11", "speed is a number from 0.5 to 2, not '11'"),
+        ("speed", "nan", "speed is a number from 0.5 to 2, not 'nan'"),
         ("speed", "fast", "speed is a number from 0.5 to 2, not 'fast'"),
     ],
 )
@@ -235,3 +238,26 @@ def test_a_missing_package_is_told_before_the_start(monkeypatch: pytest.MonkeyPa
 def test_a_wrong_option_gets_a_sentence(option: str, value: str, sentence: str) -> None:
     with pytest.raises(InvalidSetting, match=sentence):
         load_model("cascade", **{option: value})
+
+
+@needs_weights
+@together
+async def test_what_is_written_in_english_is_spoken_so_whatever_the_user_speaks(
+    model: SpeechModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoken_in: list[str] = []
+    synthesiser = model._synthesiser  # type: ignore[attr-defined]
+    speak = synthesiser.speak
+
+    def listen(words: str, language: str = "") -> AsyncGenerator[AudioChunk, None]:
+        spoken_in.append(language)
+        chunks: AsyncGenerator[AudioChunk, None] = speak(words, language)
+        return chunks
+
+    monkeypatch.setattr(synthesiser, "speak", listen)
+    german = await spoken(
+        "Ich möchte bitte einen Kaffee mit Milch, und dazu ein Stück Kuchen.", "de"
+    )
+    chunks = await collect(model, Prompt(german))
+    assert "Kaffee" in (chunks[0].user_text or "")
+    assert set(spoken_in) == {"en"}

@@ -1,6 +1,7 @@
 """The recogniser, with its weights and people who speak."""
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,9 +15,9 @@ pytest.importorskip("espeakng_loader")
 
 from duologue import weights
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
-from duologue.errors import ModelUnavailable
+from duologue.errors import InvalidSetting, ModelUnavailable
 from duologue.models.cascade import whisper as module
-from duologue.models.cascade.whisper import Whisper
+from duologue.models.cascade.whisper import LANGUAGES, Whisper
 from duologue.sound_files import read_audio
 from models.cascade.noises import NOISES
 from models.cascade.recordings import QUESTIONS, RECORDINGS, recordings, words, wrong
@@ -111,6 +112,41 @@ async def test_a_language_can_be_fixed() -> None:
     await whisper.close()
     assert heard.language == "de"
     assert wrong(GERMAN, heard.words) <= 3
+
+
+@together
+async def test_a_language_can_be_fixed_for_one_utterance(
+    whisper: Whisper, speech: AudioChunk
+) -> None:
+    assert (await whisper.recognise(speech, language="de")).language == "de"
+    assert (await whisper.recognise(speech)).language == "en"
+
+
+@together
+@pytest.mark.parametrize("language", ["xx", "english", "EN", "<|de|>"])
+async def test_a_language_that_it_does_not_know_is_refused(
+    whisper: Whisper, speech: AudioChunk, language: str
+) -> None:
+    with pytest.raises(
+        InvalidSetting, match="whisper-base hears languages such as en, de and zh, not"
+    ):
+        await whisper.recognise(speech, language=language)
+    with pytest.raises(InvalidSetting, match="whisper-base hears languages such as"):
+        Whisper("whisper-base", language)
+
+
+def test_its_languages_are_those_of_its_weights() -> None:
+    tokens = json.loads((weights.locate("whisper-base") / "tokenizer.json").read_text("utf-8"))
+    ids = {token["content"]: token["id"] for token in tokens["added_tokens"]}
+    first, behind = ids["<|startoftranscript|>"] + 1, ids["<|translate|>"]
+    assert sorted(ids[f"<|{language}|>"] for language in LANGUAGES) == list(range(first, behind))
+
+
+def test_the_smaller_network_refuses_what_is_not_english() -> None:
+    if not weights.is_there("whisper-tiny.en"):
+        pytest.skip("needs the weights; run: duologue pull whisper-tiny.en")
+    with pytest.raises(InvalidSetting, match=r"whisper-tiny\.en hears en, not 'de'"):
+        Whisper("whisper-tiny.en", "de")
 
 
 @together

@@ -69,7 +69,9 @@ def load(
     try:
         pace = float(speed)
     except ValueError:
-        raise InvalidSetting(f"speed is a number from 0.5 to 2, not {speed!r}") from None
+        pace = 0.0
+    if not 0.5 <= pace <= 2:
+        raise InvalidSetting(f"speed is a number from 0.5 to 2, not {quoted(speed)}")
     # Not above: the child processes, which import this package too, start faster without it.
     from duologue.models.cascade.pipeline import Cascade
 

@@ -25,6 +25,8 @@ _FIRST, _LAST = "<think>", "</think>"
 class ChatServer:
     """Writes as many answers at once as the server does."""
 
+    writes = advice = ""
+
     def __init__(self, address: str, model: str = "", key: str = "") -> None:
         """Ask the model of this name; "": the only one that there is.
 

@@ -74,6 +74,11 @@ class LanguageModel:
         )
 
     @property
+    def writes(self) -> str:
+        """The language of its answers; empty: the user's. SmolLM2 answers in English, whatever it reads."""
+        return "en" if self._style is SMALL else ""
+
+    @property
     def advice(self) -> str:
         """How to get a better one; empty: this one will do."""
         if self._style is not SMALL:

@@ -29,6 +29,7 @@ class Overheard:
         heard: samples that the newest look has seen.
         found: what the newest look made of the rest.
         language: of it; empty: not known yet.
+        fixed: language that it is taken for in any case; empty: it is found out.
     """
 
     settled: str = ""
@@ -36,6 +37,7 @@ class Overheard:
     heard: int = 0
     found: list[Segment] = field(default_factory=list)
     language: str = ""
+    fixed: str = ""
     _start: Samples = field(default_factory=lambda: np.zeros(0, np.float32))
     _before: str = ""  # the words of the look before
 

@@ -87,13 +87,25 @@ class Recogniser(Part, Protocol):
             language: that is spoken, ISO 639-1; empty: the usual one, or it is found out.
 
         Raises:
+            InvalidSetting: it does not know that language.
             ModelFailed: it broke down or hangs; names the part and says what to do.
         """
         ...
 
 
 class LanguageModel(Part, Protocol):
-    """Words to words."""
+    """Words to words.
+
+    Attributes:
+        writes: the one language that it answers in, ISO 639-1; empty: it answers in the user's.
+        advice: how to get a better one, in a sentence; empty: this one will do.
+    """
+
+    @property
+    def writes(self) -> str: ...  # noqa: D102
+
+    @property
+    def advice(self) -> str: ...  # noqa: D102
 
     def answer(
         self,

@@ -58,7 +58,7 @@ class Cascade:
             history=True,
             instructions=True,
             transcribes=True,
-            note=f"{parts}. {getattr(self._language_model, 'advice', '')}".strip(),
+            note=f"{parts}. {self._language_model.advice}".strip(),
             overhears=True,
         )
 
@@ -96,12 +96,13 @@ class Cascade:
                     yield chunk
             return
         pause, space = 0.0, ""
+        language = self._language_model.writes or heard.language
         async with contextlib.aclosing(self._clauses(prompt, heard)) as clauses:
             async for clause in clauses:
                 if not (words := speakable(clause)):
                     continue
                 first = True
-                async with contextlib.aclosing(self._say(clause, heard.language)) as chunks:
+                async with contextlib.aclosing(self._say(clause, language)) as chunks:
                     async for chunk in chunks:
                         yield _after(chunk, pause, space) if first else chunk
                         first = False

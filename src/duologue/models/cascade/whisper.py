@@ -16,7 +16,7 @@ from duologue import weights
 from duologue.audio import INPUT_RATE, AudioChunk, Samples
 from duologue.child import Child, Kept
 from duologue.cpus import cpus
-from duologue.errors import ModelFailed, ModelUnavailable
+from duologue.errors import InvalidSetting, ModelFailed, ModelUnavailable, quoted
 from duologue.models.cascade.overheard import LONGEST, Overheard, quietest
 from duologue.models.cascade.parts import Heard
 from duologue.models.cascade.transcript import Segment
@@ -24,6 +24,14 @@ from duologue.turn import WINDOW
 from duologue.vad import Silero
 
 _log = logging.getLogger(__name__)
+
+_CODES = (
+    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg "
+    "lt la mi ml cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so "
+    "af oc ka be tg sd gu am yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su"
+)
+LANGUAGES = tuple(_CODES.split())
+"""What Whisper knows, ISO 639-1 but for haw and jw (Javanese)."""
 
 _CHILD = "duologue.models.cascade.whisper_child"
 
@@ -65,15 +73,16 @@ class Whisper:
 
         Args:
             model: of the weights.
-            language: that is spoken, ISO 639-1; "": it is found out, and English until then.
+            language: that is spoken, of `LANGUAGES`; "": it is found out, and English until then.
 
         Raises:
             ModelUnavailable: the weights are missing.
+            InvalidSetting: it does not know that language.
         """
         self._model = model or "whisper-base"
         self._may_change = not model
         self._folder = weights.locate(self._model)
-        self._language = language
+        self._language = self._known(language)
         self._vad = Silero()
         self._kept = Kept("recogniser", self._start_child)
         self._listeners: OrderedDict[str, Overheard] = OrderedDict()
@@ -103,7 +112,8 @@ class Whisper:
         """
         child = await self._kept.ready()
         seconds = child.greeting
-        if self._may_change and isinstance(seconds, float) and seconds > _SLOW:
+        english = self._language in ("", "en")  # the smaller one knows no other language
+        if self._may_change and english and isinstance(seconds, float) and seconds > _SLOW:
             await self._take_the_smaller(seconds)
         await self._kept.start()
         self._working = asyncio.create_task(self._work())
@@ -151,19 +161,20 @@ class Whisper:
         """All that was said; empty when there are no words in it.
 
         Raises:
+            InvalidSetting: it does not know that language.
             ModelFailed: the process broke down or hung, and the one after it, too.
         """
-        samples = utterance.samples
+        samples, fixed = utterance.samples, self._known(language) or self._language
         if _silent(samples):
-            return Heard("", self._language)
+            return Heard("", fixed)
         if ahead := self._ahead.get(listener):
             if self._now != listener:
                 ahead.cancel()
             await asyncio.wait([ahead])
-        state = self._listener(listener, samples) if listener else Overheard(language=language)
+        state = self._listener(listener, samples) if listener else Overheard(fixed=fixed)
         if not state.covers(samples):
             await self._look(state, samples, _FINAL, listener)
-        return Heard(state.words, language or state.language or self._language)
+        return Heard(state.words, fixed or state.language)
 
     async def close(self) -> None:
         """End the process."""
@@ -176,10 +187,18 @@ class Whisper:
             look.found.cancel()
         await self._kept.close()
 
+    def _known(self, language: str) -> str:
+        """This language, if it can be heard."""
+        english = self._model.endswith(".en")
+        if language and language not in (("en",) if english else LANGUAGES):
+            known = "en" if english else "languages such as en, de and zh"
+            raise InvalidSetting(f"{self._model} hears {known}, not {quoted(language)}")
+        return language
+
     def _listener(self, listener: str, samples: Samples) -> Overheard:
         state = self._listeners.pop(listener, None)
         if state is None or not state.is_of(samples):
-            state = Overheard(language=state.language if state else "")
+            state = Overheard(language=state.language if state else "", fixed=self._language)
         self._listeners[listener] = state
         while len(self._listeners) > _LISTENERS:
             self._listeners.popitem(last=False)
@@ -199,8 +218,8 @@ class Whisper:
     async def _ask(
         self, samples: Samples, state: Overheard, rank: int, listener: str
     ) -> list[Segment]:
-        language = self._language or state.language or "en"
-        detect = not self._language and rank != _ON and len(samples) >= _TELLING
+        language = state.fixed or state.language or "en"
+        detect = not state.fixed and rank != _ON and len(samples) >= _TELLING
         found: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         look = _Look(rank, next(self._numbers), samples, language, detect, listener, found)
         heapq.heappush(self._waiting, look)
