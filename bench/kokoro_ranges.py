@@ -56,8 +56,9 @@ def _taken() -> dict[str, list[NDArray[np.float32]]]:
         weights.locate("misaki-en"), lambda word: espeak.phonemes(word, "en-us")
     )
     random, taken = np.random.default_rng(1), {name: list[NDArray[np.float32]]() for name in names}
+    voices = kokoro._voices()
     for voice in _VOICES:
-        styles = network.read_voice(kokoro._locate(voice))
+        styles = network.read_voice(voices[voice])
         for sentence in _SENTENCES:
             tokens = [network._TOKENS[phoneme] for phoneme in english.of(sentence)]
             style = styles[len(tokens) - 1]

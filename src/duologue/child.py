@@ -229,6 +229,32 @@ class Kept:
                 self.trouble = ""
             return self._child
 
+    async def ask(self, data: bytes, within: float, again: str) -> object:
+        """What it answers to this; where it breaks down or hangs, the next one is asked once again.
+
+        One question at a time: the answers have no names.
+
+        Args:
+            data: to its standard input.
+            within: seconds.
+            again: what is done once again, for the log.
+
+        Raises:
+            ModelFailed: the next one broke down or hung, too, or could not be started.
+        """
+        for last in (False, True):
+            try:
+                child = await self.ready()
+                child.send(data)
+                return await child.answer(within)
+            except ModelUnavailable as error:
+                raise ModelFailed(str(error)) from error
+            except ModelFailed as error:
+                if last:
+                    raise
+                _log.warning("%s; %s", error, again)
+        raise AssertionError("the last one has returned or raised")
+
     async def close(self) -> None:
         """End it for good."""
         if self._keeping:

@@ -250,33 +250,27 @@ class Whisper:
                 begun = time.monotonic()
                 try:
                     answer = await self._transcribe(look)
-                except (ModelFailed, ModelUnavailable) as error:
+                except ModelFailed as error:
                     if not look.found.done():
-                        look.found.set_exception(ModelFailed(str(error)))
+                        look.found.set_exception(error)
                 else:
                     if not look.found.done():
                         look.found.set_result(answer)
                 self._now, self._took = "", time.monotonic() - begun
 
     async def _transcribe(self, look: _Look) -> dict[str, Any]:
-        """Ask the process; where it breaks down, the next one is asked once again."""
         pcm = AudioChunk(look.samples, INPUT_RATE).pcm16()
         header = json.dumps(
             {"bytes": len(pcm), "language": look.language, "detect": look.detect}
         ).encode()
-        for last in (False, True):
-            child = await self._kept.ready()
-            child.send(len(header).to_bytes(4, "little") + header + pcm)
-            try:
-                answer = await child.answer(_LIMIT + _LIMIT_EACH * len(look.samples) / INPUT_RATE)
-            except ModelFailed as error:
-                if last:
-                    raise
-                _log.warning("%s; the utterance is recognised once again", error)
-            else:
-                assert isinstance(answer, dict)
-                return answer
-        raise AssertionError("one of the two has returned or raised")
+        within = _LIMIT + _LIMIT_EACH * len(look.samples) / INPUT_RATE
+        answer = await self._kept.ask(
+            len(header).to_bytes(4, "little") + header + pcm,
+            within,
+            "the utterance is recognised once again",
+        )
+        assert isinstance(answer, dict)
+        return answer
 
     async def _start_child(self) -> Child:
         threads = str(max(1, min(4, cpus())))

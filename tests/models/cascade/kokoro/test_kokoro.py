@@ -191,3 +191,21 @@ async def test_a_voice_may_be_quick_or_slow() -> None:
         lengths.append((await said(voice, "The capital of France is Paris.")).duration)
         await voice.close()
     assert lengths[0] < 0.7 * lengths[1]
+
+
+def test_a_voice_of_a_kind_that_there_is_not_is_not_taken_for_japanese() -> None:
+    with pytest.raises(InvalidSetting, match="no voice 'xf_nobody' here"):
+        Kokoro("xf_nobody")
+
+
+@with_voices
+async def test_the_files_of_the_voices_are_read_through_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    voice = Kokoro()
+    await voice.start()
+    monkeypatch.setattr(weights, "locate", None)  # it reads them to the end
+    assert (await said(voice, "Bonjour.", "fr")).duration > 0.3
+    sounds = [sound async for sound in voice.speak("Hello.", "", "am_michael")]
+    assert sounds
+    await voice.close()

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from duologue import weights
 from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16
 from duologue.child import Child, Kept
 from duologue.cpus import cpus
-from duologue.errors import InvalidSetting, ModelFailed, ModelUnavailable, quoted
+from duologue.errors import InvalidSetting, quoted
 from duologue.models.cascade.espeak import Espeak
 
 _log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ _LANGUAGES = {
     "i": ("it", "it"),
     "p": ("pt", "pt-br"),
 }
+_UNSAID = ("j", "z")  # its voices for Japanese and Chinese
 _VOICES = {"es": "ef_dora", "fr": "ff_siwis", "hi": "hf_alpha", "it": "if_sara", "pt": "pf_dora"}
 _NAME = re.compile(r"[a-z][fm]_[a-z]+")
 
@@ -66,19 +68,13 @@ class Kokoro:
         """
         self._voice, self._speed = voice or _USUAL, speed
         self._threads = threads or max(1, min(4, cpus()))
-        if not is_voice(self._voice):
-            raise InvalidSetting(f"a voice of Kokoro is called like af_heart, not {quoted(voice)}")
-        if self._voice[0] not in _LANGUAGES:
-            raise InvalidSetting(
-                f"the voice {voice!r} speaks Japanese or Chinese, of which nothing here knows how it is "
-                "said; take one of another language"
-            )
-        self._path = _locate(self._voice)
+        self._voices = _voices()
+        self._file_of(self._voice)
         self._network, self._dictionaries = weights.locate("kokoro"), weights.locate("misaki-en")
         self._espeak = Espeak("", speed)
         self._kept = Kept("synthesiser", self._start_child)
         self._turn = asyncio.Lock()
-        self._asking = set[asyncio.Task[None]]()
+        self._asking = set[asyncio.Task[dict[str, Any]]]()
         self._slow = ""
         self._told = set[str]()
 
@@ -119,15 +115,15 @@ class Kokoro:
             InvalidSetting: there is no such voice.
             ModelFailed: the process broke down or hung, and the one after it, too.
         """
+        path, named = None, ""
         if voice and not is_voice(voice):
-            path, named = None, voice
-        elif self._slow:
-            path, named = None, ""
-        else:
-            path, named = _locate(voice) if voice else self._voice_of(language), ""
+            named = voice  # of espeak-ng
+        elif not self._slow:
+            path = self._file_of(voice) if voice else self._file_for(language)
         if path is None:
-            async for sound in self._espeak.speak(words, language, named, speed):
-                yield sound
+            async with aclosing(self._espeak.speak(words, language, named, speed)) as sounds:
+                async for sound in sounds:
+                    yield sound
             return
         said = _LANGUAGES[path.stem[0]][1]
         answer = await self._ask({"words": words, "language": said})
@@ -144,88 +140,76 @@ class Kokoro:
         await self._kept.close()
         await self._espeak.close()
 
-    def _voice_of(self, language: str) -> Path | None:
+    def _file_of(self, voice: str) -> Path:
+        """The file of a voice.
+
+        Raises:
+            InvalidSetting: there is none of that name.
+        """
+        if path := self._voices.get(voice):
+            return path
+        if voice[:1] in _UNSAID and is_voice(voice):
+            raise InvalidSetting(
+                f"the voice {voice} speaks Japanese or Chinese, which nothing here knows how to say; "
+                "take one of another language"
+            )
+        more = "" if len(self._voices) > 1 else "; more: duologue pull kokoro-voices"
+        known = ", ".join(sorted(self._voices))
+        raise InvalidSetting(f"Kokoro has no voice {quoted(voice)} here; there are {known}{more}")
+
+    def _file_for(self, language: str) -> Path | None:
         """The file of the voice that speaks a language; None: espeak-ng does."""
         if language in ("", _LANGUAGES[self._voice[0]][0]):
-            return self._path
+            return self._voices[self._voice]
         name = _USUAL if language == "en" else _VOICES.get(language, "")
-        try:
-            return _locate(name)
-        except (InvalidSetting, ModelUnavailable):
-            if language not in self._told:
-                self._told.add(language)
-                hint = "; its voice for that: duologue pull kokoro-voices" if name else ""
-                _log.warning("espeak-ng speaks %r, Kokoro does not%s", language, hint)
-            return None
+        path = self._voices.get(name)
+        if path is None and language not in self._told:
+            self._told.add(language)
+            hint = "; its voice for that: duologue pull kokoro-voices" if name else ""
+            _log.warning("espeak-ng speaks %r, Kokoro does not%s", language, hint)
+        return path
 
     async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Ask the process, in turn. Who gives up waiting leaves nothing for the next one to trip over."""
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._exchange(request, answer))
+        given_up = asyncio.Event()
+        task = asyncio.create_task(self._exchange(request, given_up))
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
-        task.add_done_callback(lambda _: answer.cancel())
-        return await answer
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            return await asyncio.shield(task)
+        finally:
+            given_up.set()
 
-    async def _exchange(
-        self, request: dict[str, Any], answer: "asyncio.Future[dict[str, Any]]"
-    ) -> None:
+    async def _exchange(self, request: dict[str, Any], given_up: asyncio.Event) -> dict[str, Any]:
         async with self._turn:
-            if answer.done():
-                return
-            try:
-                found = await self._computed(request)
-            except (ModelFailed, ModelUnavailable) as error:
-                if not answer.done():
-                    answer.set_exception(ModelFailed(str(error)))
-            else:
-                if not answer.done():
-                    answer.set_result(found)
-
-    async def _computed(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Where the process breaks down, the next one is asked once again."""
-        line = json.dumps(request).encode() + b"\n"
-        for last in (False, True):
-            child = await self._kept.ready()
-            child.send(line)
-            try:
-                found = await child.answer(_LIMIT)
-            except ModelFailed as error:
-                if last:
-                    raise
-                _log.warning("%s; the clause is spoken once again", error)
-            else:
-                assert isinstance(found, dict)
-                return found
-        raise AssertionError("one of the two has returned or raised")
+            if given_up.is_set():
+                return {}
+            line = json.dumps(request).encode() + b"\n"
+            found = await self._kept.ask(line, _LIMIT, "the clause is spoken once again")
+        assert isinstance(found, dict)
+        return found
 
     async def _start_child(self) -> Child:
-        arguments = (self._network, self._dictionaries, self._path, self._threads)
+        arguments = (
+            self._network,
+            self._dictionaries,
+            self._voices[self._voice],
+            self._threads,
+        )
         return await Child.start(
             "synthesiser", _CHILD, *map(str, arguments), environment=_TIDY_MEMORY
         )
 
 
-def voices() -> list[str]:
-    """The voices that are here and whose language can be spoken."""
-    found = {_USUAL}
-    if weights.is_there("kokoro-voices"):
-        found |= {path.stem for path in weights.locate("kokoro-voices").glob("*.bin")}
-    return sorted(name for name in found if name[0] in _LANGUAGES)
-
-
-def _locate(name: str) -> Path:
-    """The file of a voice.
+def _voices() -> dict[str, Path]:
+    """The files of the voices that are here and whose language can be spoken, by name.
 
     Raises:
-        InvalidSetting: there is none of that name.
-        ModelUnavailable: the voices are damaged.
+        ModelUnavailable: they are damaged.
     """
-    if name == _USUAL:
-        return Path(__file__).with_name(f"{_USUAL}.bin")
-    if name not in voices():
-        more = "" if weights.is_there("kokoro-voices") else "; more: duologue pull kokoro-voices"
-        raise InvalidSetting(
-            f"Kokoro has no voice {name!r} here; there are {', '.join(voices())}{more}"
-        )
-    return weights.locate("kokoro-voices") / f"{name}.bin"
+    found = {_USUAL: Path(__file__).with_name(f"{_USUAL}.bin")}
+    if weights.is_there("kokoro-voices"):
+        files = weights.locate("kokoro-voices").glob("*.bin")
+        found |= {path.stem: path for path in files if path.stem[0] in _LANGUAGES}
+    return found
