@@ -28,9 +28,10 @@ class Behaviour:
 
     Attributes:
         models: that it lists.
-        how: well, html, refuse, limit, fail, cut, tool, endless, hang, other, no wav.
+        how: well, html, refuse, limit, fail, cut, tool, endless, hang, other, no pcm.
         times: how often it does so, before it does well.
         asked: what it was asked, the bodies.
+        given: how many sounds came to their end, or were left.
         keys: that it was shown.
         pieces: of its answer.
     """
@@ -39,6 +40,7 @@ class Behaviour:
     how: str = "well"
     times: int = 1_000_000
     asked: list[object] = field(default_factory=list)
+    given: int = 0
     keys: list[str] = field(default_factory=list)
     pieces: list[str] = field(default_factory=lambda: ["Paris ", "is the ", "capital."])
 
@@ -64,6 +66,8 @@ def _refusal(how: str) -> Response | None:
             return JSONResponse({"hello": "world"})
         case "no such":
             return JSONResponse({"detail": "Not Found"}, 404)
+        case "no such voice":
+            return JSONResponse({"error": {"message": "no such voice"}}, 400)
         case "echoes the key":
             return JSONResponse({"error": {"message": f"bad request with {KEY}"}}, 422)
     return None
@@ -132,20 +136,25 @@ class OpenAIServer:
         self._behaviour.asked.append(asked)
         how = self._behaviour.now()
         if how != "no pcm":
-            return _refusal(how) or StreamingResponse(_sound(how), media_type="audio/pcm")
+            return _refusal(how) or StreamingResponse(self._sound(how), media_type="audio/pcm")
         if asked["response_format"] == "pcm":
             return JSONResponse({"error": {"message": "response_format must be wav"}}, 400)
         wav = WavStream(REPLY_RATE)
         return Response(wav.head + wav.push(TONE) + wav.end(), media_type="audio/wav")
 
-
-async def _sound(how: str) -> AsyncIterator[bytes]:
-    quiet = bytes(REPLY_RATE)  # half a second
-    data = quiet + TONE.pcm16() + quiet
-    for at in range(0, len(data), 4_801):  # an odd number: in the middle of a sample
-        yield data[at : at + 4_801]
-    if how == "cut":
-        raise OSError("the test breaks this off")
+    async def _sound(self, how: str) -> AsyncIterator[bytes]:
+        quiet = bytes(REPLY_RATE)  # half a second
+        data = quiet + TONE.pcm16() + quiet
+        try:
+            while how == "endless":
+                yield data
+                await asyncio.sleep(0)
+            for at in range(0, len(data), 4_801):  # an odd number: in the middle of a sample
+                yield data[at : at + 4_801]
+            if how == "cut":
+                raise OSError("the test breaks this off")
+        finally:
+            self._behaviour.given += 1
 
 
 def _event(delta: object, finish: str | None = None) -> str:

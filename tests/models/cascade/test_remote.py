@@ -13,6 +13,7 @@ from duologue.models.cascade.parts import Heard
 from duologue.models.cascade.remote import RemoteRecogniser, RemoteSynthesiser
 from duologue.sound_files import read_audio
 from models.cascade.openai_server import KEY, TONE, Behaviour, serving_openai
+from models.cascade.rig import until
 
 
 @pytest.fixture
@@ -190,3 +191,33 @@ async def test_what_passes_is_tried_again(
     behaviour.times = 1
     assert (await ear.recognise(silence(1.0, INPUT_RATE))).words
     assert len(behaviour.asked) == 4
+
+
+async def test_speech_without_an_end_is_a_failure(
+    voice: RemoteSynthesiser, behaviour: Behaviour
+) -> None:
+    behaviour.how = "endless"
+    with pytest.raises(ModelFailed, match="gives sound without an end; take another --tts-model"):
+        await said(voice)
+
+
+async def test_speech_that_is_abandoned_is_stopped_at_the_server(
+    voice: RemoteSynthesiser, behaviour: Behaviour
+) -> None:
+    behaviour.how = "endless"
+    speech = voice.speak("Hello.")
+    await anext(speech)
+    assert behaviour.given == 0
+    await speech.aclose()
+    await until(lambda: behaviour.given == 1)
+
+
+async def test_a_voice_that_is_refused_costs_the_next_clause_no_raw_sound(
+    voice: RemoteSynthesiser, behaviour: Behaviour
+) -> None:
+    behaviour.how = "no such voice"
+    with pytest.raises(ModelFailed, match=r"refused the request \(400\): .*no such voice"):
+        await said(voice)
+    behaviour.how = "well"
+    await said(voice)
+    assert [asked["response_format"] for asked in behaviour.asked] == ["pcm", "wav", "pcm"]  # type: ignore[index]

@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 from duologue.model import Turn
 from duologue.models.cascade.parts import AnswerCut
 from duologue.models.cascade.prompt import messages
-from duologue.models.cascade.servers import FAILURES, Failed, PartServer
+from duologue.models.cascade.servers import FAILURES, Failed, ServerPart
 
 _log = logging.getLogger(__name__)
 
@@ -22,9 +22,10 @@ _LONGEST = 1_500  # characters of an answer, about 100 s of speech
 _FIRST, _LAST = "<think>", "</think>"
 
 
-class ChatServer:
+class ChatServer(ServerPart):
     """Writes as many answers at once as the server does."""
 
+    _part, _flag, _silent = "language model", "llm", _SILENT
     writes = advice = ""
 
     def __init__(self, address: str, model: str = "", key: str = "") -> None:
@@ -33,26 +34,7 @@ class ChatServer:
         Raises:
             InvalidSetting: that is no address.
         """
-        self._server = PartServer("language model", address, key, "llm", _SILENT)
-        self._model = model
-
-    @property
-    def name(self) -> str:
-        """What it is, and where."""
-        return f"{self._model or 'the only model'} (at {self._server.host})"
-
-    @property
-    def trouble(self) -> str:
-        """Why the last answer failed; empty: it did not."""
-        return self._server.trouble
-
-    async def start(self) -> None:
-        """See whether it is there and has the model.
-
-        Raises:
-            ModelUnavailable: it is not, or has not; says what to do.
-        """
-        self._model = await self._server.choose(self._model)
+        super().__init__(address, model, key)
 
     async def answer(
         self, question: str, turns: Sequence[Turn] = (), instructions: str = "", language: str = ""
@@ -75,10 +57,6 @@ class ChatServer:
         if rest := thoughts.flush():
             yield rest
 
-    async def close(self) -> None:
-        """Let go of the connections."""
-        await self._server.client.close()
-
     async def _tried(
         self, conversation: list[ChatCompletionMessageParam]
     ) -> AsyncGenerator[str, None]:
@@ -96,7 +74,7 @@ class ChatServer:
                 _log.warning("%s; it is asked again", failed)
                 await asyncio.sleep(failed.again)
             else:
-                self._server.trouble = ""
+                self.trouble = ""
                 return
 
     async def _write(
@@ -105,9 +83,7 @@ class ChatServer:
         written = called = False
         ended = ""
         try:
-            stream: AsyncStream[
-                ChatCompletionChunk
-            ] = await self._server.client.chat.completions.create(
+            stream: AsyncStream[ChatCompletionChunk] = await self.client.chat.completions.create(
                 model=self._model, messages=conversation, stream=True
             )
             async with stream:
@@ -119,20 +95,15 @@ class ChatServer:
                             written = True
                             yield choice.delta.content
         except FAILURES as error:
-            raise self._server.failure(error) from error
-        who = f"the language model at {self._server.host}"
+            raise self.failure(error) from error
         if called and not written:
-            raise self._failed(f"{who} called a tool that nobody offered; take another --llm-model")
+            raise self.failed("called a tool that nobody offered; take another --llm-model")
         if not ended and written:
-            raise self._failed(f"{who} broke off in the middle of an answer; see what it logs")
+            raise self.failed("broke off in the middle of an answer; see what it logs")
         if not ended:
-            raise self._failed(
-                f"{who} answers, but not as OpenAI's API does; see whether --llm ends in /v1"
+            raise self.failed(
+                "answers, but not as OpenAI's API does; see whether --llm ends in /v1"
             )
-
-    def _failed(self, sentence: str) -> Failed:
-        self._server.trouble = sentence
-        return Failed(sentence)
 
 
 class Thoughts:

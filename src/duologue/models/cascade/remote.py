@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 import numpy as np
 import openai
@@ -10,7 +11,7 @@ from duologue.audio import REPLY_RATE, AudioChunk, Samples, WavStream, from_pcm1
 from duologue.errors import InvalidAudio
 from duologue.models.cascade.clauses import speakable
 from duologue.models.cascade.parts import Heard
-from duologue.models.cascade.servers import FAILURES, Failed, PartServer
+from duologue.models.cascade.servers import FAILURES, ServerPart
 from duologue.sound_files import read_audio
 
 _SILENT = 20.0  # seconds without a byte
@@ -18,14 +19,13 @@ _TRIES = 2
 _LONGEST = 120.0  # seconds of speech for one clause; no clause takes so long
 _QUIET = 0.01  # of full scale: what is below it at the edges is silence
 _EDGE = REPLY_RATE // 100  # samples of it that stay
-_HEARS, _SPEAKS = (
-    ("whisper", "transcri", "voxtral", "parakeet"),
-    ("tts", "speech", "kokoro", "orpheus"),
-)
 
 
-class RemoteRecogniser:
+class RemoteRecogniser(ServerPart):
     """Sends whole utterances; nothing is heard ahead."""
+
+    _part, _flag, _silent = "recogniser", "stt", _SILENT
+    _kinds = ("whisper", "transcri", "voxtral", "parakeet")
 
     def __init__(self, address: str, model: str = "", key: str = "", language: str = "") -> None:
         """Ask the model of this name; "": the only one that there is.
@@ -33,26 +33,8 @@ class RemoteRecogniser:
         Raises:
             InvalidSetting: that is no address.
         """
-        self._server = PartServer("recogniser", address, key, "stt", _SILENT)
-        self._model, self._language = model, language
-
-    @property
-    def name(self) -> str:
-        """What it is, and where."""
-        return f"{self._model or 'the only model'} (at {self._server.host})"
-
-    @property
-    def trouble(self) -> str:
-        """Why the last utterance failed; empty: it did not."""
-        return self._server.trouble
-
-    async def start(self) -> None:
-        """See whether it is there and has the model.
-
-        Raises:
-            ModelUnavailable: it is not, or has not; says what to do.
-        """
-        self._model = await self._server.choose(self._model, _HEARS)
+        super().__init__(address, model, key)
+        self._language = language
 
     async def overhear(self, utterance: AudioChunk, listener: str) -> str:  # noqa: ARG002
         """Nothing: the utterance is sent when it is over."""
@@ -76,32 +58,31 @@ class RemoteRecogniser:
         file = stream.head + stream.push(utterance) + stream.end()
         for left in reversed(range(_TRIES)):
             try:
-                answer = await self._server.client.audio.transcriptions.create(
+                answer = await self.client.audio.transcriptions.create(
                     model=self._model,
                     file=("speech.wav", file, "audio/wav"),
                     language=language or openai.omit,
                     response_format="json",
                 )
             except FAILURES as error:
-                failed = self._server.failure(error)
+                failed = self.failure(error)
                 if not left or failed.again is None or failed.again > 1:
                     raise failed from error
                 await asyncio.sleep(failed.again)
             else:
                 words = getattr(answer, "text", None)
                 if not isinstance(words, str):
-                    raise self._server.failure(ValueError("no text in it"))
-                self._server.trouble = ""
+                    raise self.failure(ValueError("no text in it"))
+                self.trouble = ""
                 return Heard(" ".join(words.split()), language)
         raise AssertionError("the last try has returned or raised")
 
-    async def close(self) -> None:
-        """Let go of the connections."""
-        await self._server.client.close()
 
-
-class RemoteSynthesiser:
+class RemoteSynthesiser(ServerPart):
     """Speaks as it comes: raw PCM where the server gives it, else whole files."""
+
+    _part, _flag, _silent = "synthesiser", "tts", _SILENT
+    _kinds = ("tts", "speech", "kokoro", "orpheus")
 
     def __init__(
         self, address: str, model: str = "", key: str = "", voice: str = "", speed: float = 1.0
@@ -111,27 +92,14 @@ class RemoteSynthesiser:
         Raises:
             InvalidSetting: that is no address.
         """
-        self._server = PartServer("synthesiser", address, key, "tts", _SILENT)
-        self._model, self._voice, self._speed = model, voice or "alloy", speed
+        super().__init__(address, model, key)
+        self._voice, self._speed = voice or "alloy", speed
         self._raw = True  # as long as it has not said that it can't
 
     @property
     def name(self) -> str:
         """What it is, and where."""
-        return f"{self._model or 'the only model'} {self._voice} (at {self._server.host})"
-
-    @property
-    def trouble(self) -> str:
-        """Why the last clause failed; empty: it did not."""
-        return self._server.trouble
-
-    async def start(self) -> None:
-        """See whether it is there and has the model.
-
-        Raises:
-            ModelUnavailable: it is not, or has not; says what to do.
-        """
-        self._model = await self._server.choose(self._model, _SPEAKS)
+        return f"{self._model or 'the only model'} {self._voice} (at {self.host})"
 
     async def speak(
         self,
@@ -147,54 +115,53 @@ class RemoteSynthesiser:
         """
         if not (text := speakable(words)):
             return
+        raw = self._raw
         for left in reversed(range(_TRIES)):
             begun = False
             try:
-                async for sound in _trimmed(
-                    self._sound(text, voice or self._voice, speed or self._speed)
-                ):
-                    begun = True
-                    yield sound
+                given = self._sound(text, voice or self._voice, speed or self._speed, raw)
+                # Closing it is what stops the server.
+                async with aclosing(given), aclosing(_trimmed(given)) as sounds:
+                    async for sound in sounds:
+                        begun = True
+                        yield sound
             except FAILURES as error:
-                failed = self._server.failure(error)
-                if failed.status == 400 and self._raw and not begun:
-                    self._raw = False  # Groq's voice gives WAV only
+                failed = self.failure(error)
+                if failed.status == 400 and raw and left:
+                    raw = False  # Groq's voice gives WAV only
                     continue
                 if begun or not left or failed.again is None or failed.again > 1:
                     raise failed from error
                 await asyncio.sleep(failed.again)
             else:
-                self._server.trouble = ""
+                self.trouble, self._raw = "", raw
                 return
-        raise Failed(self._server.trouble)
 
-    async def close(self) -> None:
-        """Let go of the connections."""
-        await self._server.client.close()
-
-    async def _sound(self, text: str, voice: str, speed: float) -> AsyncIterator[AudioChunk]:
-        async with self._server.client.audio.speech.with_streaming_response.create(
+    async def _sound(
+        self, text: str, voice: str, speed: float, raw: bool
+    ) -> AsyncGenerator[AudioChunk, None]:
+        async with self.client.audio.speech.with_streaming_response.create(
             model=self._model,
             voice=voice,
             input=text,
             speed=speed if speed != 1.0 else openai.omit,
-            response_format="pcm" if self._raw else "wav",
+            response_format="pcm" if raw else "wav",
         ) as response:
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind.startswith("text/") or kind == "application/json":
                 raise ValueError(f"{kind} is no sound")
-            data, raw = bytearray(), self._raw and "wav" not in kind and "mpeg" not in kind
-            seconds = 0.0
+            data, raw = bytearray(), raw and "wav" not in kind and "mpeg" not in kind
+            left = 2 * 48_000 * _LONGEST  # bytes, were it sound of two channels in a file
             async for piece in response.iter_bytes():
                 data += piece
+                left -= len(piece)
+                if left < 0:
+                    raise self.failed("gives sound without an end; take another --tts-model")
                 raw = raw and not data.startswith(b"RIFF")
-                if raw and len(data) >= 9600 and seconds < _LONGEST:  # 0.2 s
+                if raw and len(data) >= 9600:  # 0.2 s
                     whole = len(data) // 2 * 2
                     yield from_pcm16(bytes(data[:whole]), REPLY_RATE)
-                    seconds += whole / 2 / REPLY_RATE
                     del data[:whole]
-                elif len(data) > 2 * 48_000 * _LONGEST:
-                    raise ValueError("it never ends")
             if raw and len(data) > 1:
                 yield from_pcm16(bytes(data[: len(data) // 2 * 2]), REPLY_RATE)
             elif not raw:
@@ -210,7 +177,7 @@ async def _file(data: bytes) -> AudioChunk:
     return sound.at(REPLY_RATE)
 
 
-async def _trimmed(sounds: AsyncIterator[AudioChunk]) -> AsyncIterator[AudioChunk]:
+async def _trimmed(sounds: AsyncIterator[AudioChunk]) -> AsyncGenerator[AudioChunk, None]:
     """Without the silence at both ends: that between two clauses is the chain's business."""
     held: Samples = np.zeros(0, np.float32)
     begun = False

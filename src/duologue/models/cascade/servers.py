@@ -28,31 +28,37 @@ class Failed(ModelFailed):
         self.again, self.status = again, status
 
 
-class PartServer:
-    """A server that is one of the chain's parts.
+class ServerPart:
+    """One of the chain's parts, on a server.
 
     Attributes:
-        part: what it is, as in "the language model at ...".
-        host: where it is, as people read it.
+        host: where the server is, as people read it.
         client: that asks it; it does not try again by itself.
         trouble: why the last request failed; empty: it did not.
     """
 
-    def __init__(self, part: str, address: str, key: str, flag: str, silent: float) -> None:
+    _part: str
+    """What it is, as in "the language model at ..."."""
+    _flag: str
+    """What names it, as "llm"."""
+    _silent: float
+    """Seconds in which it may give nothing."""
+    _kinds: Sequence[str] = ()
+    """Words of which the name of a fitting model has one; none: any may fit."""
+
+    def __init__(self, address: str, model: str, key: str) -> None:
         """Nothing is asked yet.
 
         Args:
-            part: "language model" and so on.
             address: as http://127.0.0.1:11434/v1.
+            model: what it calls the model; "": the only one that there is.
             key: that it wants; empty: none.
-            flag: that names it, as "llm".
-            silent: seconds in which it may give nothing.
 
         Raises:
             InvalidSetting: that is no address.
         """
-        self.part, self.trouble = part, ""
-        self._flag, self._key = flag, key
+        self.trouble = ""
+        self._model, self._key = model, key
         try:
             parts = urlsplit(address)
             self.host = parts.netloc.rpartition("@")[2]
@@ -62,7 +68,7 @@ class PartServer:
             good = False
         if not good:
             raise InvalidSetting(
-                f"{flag} is an address such as http://127.0.0.1:11434/v1, not {quoted(address)}"
+                f"{self._flag} is an address such as http://127.0.0.1:11434/v1, not {quoted(address)}"
             )
         self.client = openai.AsyncOpenAI(
             api_key=key or "none",
@@ -70,22 +76,32 @@ class PartServer:
             # A proxy of the environment is not for this machine itself; NO_PROXY tells of others.
             http_client=openai.DefaultAsyncHttpxClient(
                 trust_env=parts.hostname not in ("127.0.0.1", "localhost", "::1"),
-                timeout=httpx2.Timeout(silent, connect=_CONNECTS),
+                timeout=httpx2.Timeout(self._silent, connect=_CONNECTS),
             ),
-            timeout=httpx2.Timeout(silent, connect=_CONNECTS),
+            timeout=httpx2.Timeout(self._silent, connect=_CONNECTS),
             max_retries=0,
         )
 
-    async def choose(self, model: str, kinds: Sequence[str] = ()) -> str:
-        """The model to ask for: the one that was named, or the only one that it can be.
+    @property
+    def name(self) -> str:
+        """What it is, and where."""
+        return f"{self._model or 'the only model'} (at {self.host})"
 
-        Args:
-            model: as it was named; empty: it was not.
-            kinds: words of which the name of a fitting one has one; none: any may fit.
+    async def start(self) -> None:
+        """See whether it is there and has the model.
 
         Raises:
-            ModelUnavailable: it is not reached, refuses, or does not have the model; says what to do.
+            ModelUnavailable: it is not, or has not; says what to do.
         """
+        self._model = await self._choose()
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self.client.close()
+
+    async def _choose(self) -> str:
+        """The model that was named, or the only one that it can be."""
+        model, kinds = self._model, self._kinds
         try:
             found = [str(entry.id) for entry in (await self.client.models.list()).data]
         except FAILURES as error:
@@ -98,7 +114,7 @@ class PartServer:
         if model:
             if found and model not in found and f"{model}:latest" not in found:
                 raise ModelUnavailable(
-                    f"the {self.part} at {self.host} has no model {quoted(model)}; "
+                    f"the {self._part} at {self.host} has no model {quoted(model)}; "
                     f"it has {_listed(found)}"
                 )
             return model
@@ -108,7 +124,7 @@ class PartServer:
         if len(fitting or found) != 1:
             has = f"it has {_listed(fitting or found)}" if found else "it lists none"
             raise ModelUnavailable(
-                f"the {self.part} at {self.host} needs --{self._flag}-model NAME; {has}"
+                f"the {self._part} at {self.host} needs --{self._flag}-model NAME; {has}"
             )
         return (fitting or found)[0]
 
@@ -118,8 +134,13 @@ class PartServer:
         self.trouble = str(failed)
         return failed
 
+    def failed(self, what: str) -> Failed:
+        """The same, for what the server did; `what` follows its name."""
+        self.trouble = f"the {self._part} at {self.host} {what}"
+        return Failed(self.trouble)
+
     def _failure(self, error: Exception) -> Failed:
-        who = f"the {self.part} at {self.host}"
+        who = f"the {self._part} at {self.host}"
         if isinstance(error, openai.APIStatusError):
             return self._refusal(who, error)
         if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
@@ -159,7 +180,7 @@ class PartServer:
 
     def _other_api(self) -> str:
         return (
-            f"the {self.part} at {self.host} answers, but not as OpenAI's API does; "
+            f"the {self._part} at {self.host} answers, but not as OpenAI's API does; "
             f"see whether --{self._flag} ends in /v1"
         )
 
