@@ -220,6 +220,13 @@ def test_pull_takes_the_original_s_files_from_a_folder(
     assert f"ok       the weights mini-omni, the files in {folder}, in {where}" in there
 
 
+def test_a_folder_is_not_where_a_language_model_of_the_hub_is_fetched_from() -> None:
+    _, complaint = run("pull", "qwen2.5-0.5b", "--from", "somewhere", code=2)
+    assert complaint == (
+        "duologue: --from is not for qwen2.5-0.5b: give the path of the file to --llm\n"
+    )
+
+
 def test_random_weights_are_called_noise_wherever_they_show(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

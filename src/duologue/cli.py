@@ -387,6 +387,8 @@ def _pull(arguments: argparse.Namespace) -> int:
         elif name in weights.WEIGHTS:
             fetched = weights.pull(name, arguments.folder, say)
             what = "fetched" if fetched else "is there already"
+        elif gguf.is_name(name) and arguments.folder:
+            raise InvalidSetting(f"--from is not for {name}: give the path of the file to --llm")
         elif gguf.is_name(name):
             what = "fetched" if gguf.pull(name, say) else "is there already"
         else:

@@ -19,7 +19,6 @@ def open_network(network: Path | bytes, threads: int = 1) -> InferenceSession:
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.enable_cpu_mem_arena = False
     # Threads that spin in wait for work would keep a core busy between the answers.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return InferenceSession(network, options, providers=["CPUExecutionProvider"])

@@ -95,6 +95,16 @@ def test_the_only_model_is_listed(url: str) -> None:
         assert [entry.id for entry in openai_client.models.list()] == ["echo"]
 
 
+def test_a_page_that_may_connect_reads_the_list(serve: Serve) -> None:
+    url = serve(allow_origin=("https://there.example",)).url
+    here = {"Origin": "https://there.example"}
+    asked = httpx.options(f"{url}/v1/models", headers=here)
+    assert "GET" in asked.headers["access-control-allow-methods"]
+    given = httpx.get(f"{url}/v1/models", headers=here)
+    assert given.headers["access-control-allow-origin"] == here["Origin"]
+    assert httpx.get(f"{url}/v1/models", headers={"Origin": "https://x.example"}).status_code == 403
+
+
 @pytest.mark.parametrize(
     ("fields", "param", "sentence"),
     [
@@ -120,26 +130,34 @@ def test_speech_that_cannot_be_had_is_refused_in_a_sentence(
 
 
 @pytest.mark.parametrize(
-    ("files", "data", "sentence"),
+    ("files", "data", "param", "sentence"),
     [
-        ({"other": FILE}, {}, "file is missing"),
+        ({"other": FILE}, {}, "file", "file is missing"),
         (
             {"file": ("x.wav", b"no sound at all", "audio/wav")},
             {},
+            "file",
             "no sound file that can be read",
         ),
-        ({"file": ("x.wav", b"", "audio/wav")}, {}, ""),
-        ({"file": FILE}, {"response_format": "srt"}, "json, verbose_json, text, not 'srt'"),
-        ({"file": FILE}, {"prompt": "a" * 100_000}, "the form cannot be read"),
-        ({"file": FILE, "more": FILE}, {}, "the form cannot be read: Too many files"),
+        ({"file": ("x.wav", b"", "audio/wav")}, {}, "file", "no sound file that can be read"),
+        (
+            {"file": FILE},
+            {"response_format": "srt"},
+            "response_format",
+            "json, verbose_json, text, not 'srt'",
+        ),
+        ({"file": FILE}, {"prompt": "a" * 100_000}, None, "the form cannot be read"),
+        ({"file": FILE, "more": FILE}, {}, None, "the form cannot be read: Too many files"),
     ],
 )
 def test_a_form_that_will_not_do_is_refused_in_a_sentence(
-    url: str, files: dict[str, object], data: dict[str, str], sentence: str
+    url: str, files: dict[str, object], data: dict[str, str], param: str | None, sentence: str
 ) -> None:
     response = httpx.post(f"{url}/v1/audio/transcriptions", files=files, data=data)  # type: ignore[arg-type]
     assert response.status_code == 400
-    assert sentence in response.json()["error"]["message"]
+    error = response.json()["error"]
+    assert sentence in error["message"]
+    assert error["param"] == param
 
 
 def test_a_body_that_is_no_form_is_refused(url: str) -> None:
@@ -161,10 +179,14 @@ def test_a_sound_of_more_than_five_minutes_is_refused(url: str) -> None:
 
 def test_the_key_is_asked_for_and_other_pages_are_not_let_in(serve: Serve, model: Talker) -> None:
     url = serve(model, api_key="secret").url
-    with client(url, "wrong") as wrong, pytest.raises(openai.AuthenticationError):
-        wrong.audio.transcriptions.create(model="any", file=FILE)
+    with client(url, "wrong") as wrong:
+        with pytest.raises(openai.AuthenticationError):
+            wrong.audio.transcriptions.create(model="any", file=FILE)
+        with pytest.raises(openai.AuthenticationError):
+            wrong.models.list()
     with client(url, "secret") as right:
         assert right.audio.transcriptions.create(model="any", file=FILE).text
+        assert right.models.list().data
     response = httpx.post(
         f"{url}/v1/audio/speech", json={"input": "a"}, headers={"Origin": "https://evil.example"}
     )

@@ -62,7 +62,7 @@ _HEADERS: dict[int, dict[str, str]] = {
 }
 
 _PREFLIGHT = {
-    "Access-Control-Allow-Methods": "POST",
+    "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": "Authorization, Content-Type",
     "Access-Control-Max-Age": "600",
 }
@@ -92,6 +92,9 @@ class Answering:
     kind = "application/json"
     """The media type of its requests. A browser asks first (OPTIONS), and lets no other page in."""
 
+    sound = "audio"
+    """The field of a request that holds its sound."""
+
     def __init__(self, admit: Admit, admission: Admission, questions: Questions) -> None:
         self._admit = admit
         self._admission = admission
@@ -117,7 +120,7 @@ class Answering:
         except DuologueError as error:
             if reply and reply.begun:
                 raise  # the server logs it and cuts the connection
-            await _refusal(error, shared)(scope, receive, send)
+            await self._refusal(error, shared)(scope, receive, send)
 
     def _check(self, request: Request) -> None:
         self._admission.check_key(request)
@@ -137,6 +140,14 @@ class Answering:
     async def answer(self, request: Request, body: Body, reply: "Reply") -> None:
         """Answer what is in the body, once it is here."""
         raise NotImplementedError
+
+    def _refusal(self, error: DuologueError, headers: Mapping[str, str]) -> JSONResponse:
+        status = _STATUS.get(type(error), 500)
+        if status == 500:
+            logger.error("an answer over HTTP failed", exc_info=error)
+        param = self.sound if isinstance(error, InvalidAudio) else getattr(error, "param", None)
+        reason = {"message": str(error), "type": error.type, "code": error.code, "param": param}
+        return JSONResponse({"error": reason}, status, {**_HEADERS.get(status, {}), **headers})
 
 
 class Reply:
@@ -229,12 +240,3 @@ async def _while_connected(receive: Receive, work: Coroutine[Any, Any, None]) ->
 async def _hang_up(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _refusal(error: DuologueError, headers: Mapping[str, str]) -> JSONResponse:
-    status = _STATUS.get(type(error), 500)
-    if status == 500:
-        logger.error("a chat failed", exc_info=error)
-    param = "audio" if isinstance(error, InvalidAudio) else getattr(error, "param", None)
-    reason = {"message": str(error), "type": error.type, "code": error.code, "param": param}
-    return JSONResponse({"error": reason}, status, {**_HEADERS.get(status, {}), **headers})

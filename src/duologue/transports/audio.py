@@ -9,7 +9,6 @@ from typing import Any, ClassVar, TypeVar, cast
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from duologue.audio import INPUT_RATE
@@ -23,7 +22,9 @@ _T = TypeVar("_T")
 
 _LONGEST = 300.0  # seconds of sound
 _MOST = 10_000  # characters to read out; OpenAI takes 4,096
-_FIELD = 64 * 1024  # bytes of a field of a form that is no file
+_FIELD = (
+    64 * 1024
+)  # bytes of a field of a form that is no file, and of the form that are read at once
 
 _SOUNDS = {"mp3": "audio/mpeg", "wav": "audio/wav", "pcm": ""}
 
@@ -37,22 +38,35 @@ def routes(admit: Admit, admission: Admission, questions: Questions, model: str)
     and `response_format` (mp3, wav, pcm at 24 kHz), and is streamed as it is made. `model` may be anything:
     there is one.
     """
-
-    async def models(_: Request) -> Response:
-        entry = {"id": model, "object": "model", "created": 0, "owned_by": "duologue"}
-        return JSONResponse({"object": "list", "data": [entry]})
-
+    models = _Models(admit, admission, questions, model)
     transcriptions = _Transcriptions(admit, admission, questions)
     speech = _Speech(admit, admission, questions)
     return [
-        Route("/v1/models", models, methods=["GET"]),
+        Route("/v1/models", models, methods=["GET", "OPTIONS"]),
         Route("/v1/audio/transcriptions", transcriptions, methods=["POST", "OPTIONS"]),
         Route("/v1/audio/speech", speech, methods=["POST", "OPTIONS"]),
     ]
 
 
+class _Models(Answering):
+    def __init__(
+        self, admit: Admit, admission: Admission, questions: Questions, model: str
+    ) -> None:
+        super().__init__(admit, admission, questions)
+        self._model = model
+
+    def _check(self, request: Request) -> None:
+        self._admission.check_key(request)
+
+    async def _reply(self, request: Request, reply: Reply) -> None:  # noqa: ARG002
+        entry = {"id": self._model, "object": "model", "created": 0, "owned_by": "duologue"}
+        models = {"object": "list", "data": [entry]}
+        await reply.send(json.dumps(models).encode(), "application/json")
+
+
 class _Transcriptions(Answering):
     kind = "multipart/form-data"
+    sound = "file"
     _kinds: ClassVar[Mapping[str, str]] = {
         "json": "application/json",
         "verbose_json": "application/json",
@@ -120,7 +134,9 @@ async def _form(request: Request, body: Body) -> dict[str, str | bytes]:
     """The fields of a form, files as bytes."""
 
     async def stream() -> AsyncGenerator[bytes, None]:
-        yield bytes(body.data)
+        for start in range(0, len(body.data), _FIELD):
+            yield bytes(body.data[start : start + _FIELD])
+            await asyncio.sleep(0)  # so that a long form does not hold the others up
 
     parser = MultiPartParser(
         request.headers, stream(), max_files=1, max_fields=50, max_part_size=_FIELD

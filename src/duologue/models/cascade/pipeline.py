@@ -106,8 +106,7 @@ class Cascade:
                     async for chunk in chunks:
                         yield _after(chunk, pause, space) if first else chunk
                         first = False
-                pause = _SENTENCE_PAUSE if words[-1] in ".!?…" else _CLAUSE_PAUSE
-                space = " "
+                pause, space = _pause_after(words), " "
         if not space:
             async for chunk in self._say(_SPEECHLESS, "en"):
                 yield chunk
@@ -133,7 +132,7 @@ class Cascade:
                         yield silence(pause, REPLY_RATE)
                     pause = 0.0
                     yield sound
-            pause = _SENTENCE_PAUSE if words[-1] in ".!?…" else _CLAUSE_PAUSE
+            pause = _pause_after(words)
 
     async def close(self) -> None:
         """Let go of the parts."""
@@ -165,6 +164,10 @@ class Cascade:
                 yield ReplyChunk(sound, told)
         if left:
             yield ReplyChunk(text=left)
+
+
+def _pause_after(words: str) -> float:
+    return _SENTENCE_PAUSE if words[-1] in ".!?…" else _CLAUSE_PAUSE
 
 
 def _after(chunk: ReplyChunk, pause: float, space: str) -> ReplyChunk:
