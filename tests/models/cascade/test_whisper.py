@@ -65,7 +65,7 @@ async def test_an_utterance_leaves_no_trace_in_the_next(
 
 
 @together
-@pytest.mark.parametrize("gain", [0.1, 20.0], ids=["soft", "shouted and clipped"])
+@pytest.mark.parametrize("gain", [0.03, 0.1, 20.0], ids=["far", "soft", "shouted and clipped"])
 async def test_the_loudness_hardly_matters(
     whisper: Whisper, speech: AudioChunk, gain: float
 ) -> None:

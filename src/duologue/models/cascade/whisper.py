@@ -15,7 +15,6 @@ import numpy as np
 from duologue import weights
 from duologue.audio import INPUT_RATE, AudioChunk, Samples
 from duologue.child import Child, Kept
-from duologue.cpus import cpus
 from duologue.errors import InvalidSetting, ModelFailed, ModelUnavailable, quoted
 from duologue.models.cascade.overheard import LONGEST, Overheard, quietest
 from duologue.models.cascade.parts import Heard
@@ -48,6 +47,8 @@ _TELLING = 3 * INPUT_RATE // 2  # samples in which a language can be told
 
 # Music of 15 s had one window above it, a whispered "What is the capital of France?" three.
 _VOICED, _VOICED_WINDOWS = 0.5, 3
+
+_THREADS = 1  # with 2 the steps of so small a network take longer: 160 ms for six words, not 90
 
 _FINAL, _PAUSE, _ON = 0, 1, 2  # whose turn is first: the user waits; may have ended; goes on
 
@@ -273,8 +274,7 @@ class Whisper:
         return answer
 
     async def _start_child(self) -> Child:
-        threads = str(max(1, min(4, cpus())))
-        return await Child.start("recogniser", _CHILD, str(self._folder), threads)
+        return await Child.start("recogniser", _CHILD, str(self._folder), str(_THREADS))
 
 
 def _silent(samples: Samples) -> bool:
