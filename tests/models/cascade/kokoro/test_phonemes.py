@@ -63,10 +63,15 @@ def test_no_words_are_no_phonemes(words: str) -> None:
 
 
 def test_another_language_is_said_as_espeak_says_it() -> None:
-    said = foreign(espeak.phonemes("Bonjour, quel temps fait-il ?", "fr-fr"))
-    assert said.startswith("bɔ̃ʒˈuʁ")
+    said = foreign(
+        "... Bonjour, quel temps fait-il ?", lambda words: espeak.phonemes(words, "fr-fr")
+    )
+    assert said.startswith("bɔ̃ʒˈuʁ, ")
+    assert said.endswith("?")
     assert "^" not in said
     assert "-" not in said
+    assert foreign("फ्रांस।", lambda words: espeak.phonemes(words, "hi")).endswith(".")
+    assert foreign("... ?", lambda words: espeak.phonemes(words, "fr-fr")) == ""
 
 
 def test_long_phonemes_are_cut_at_breaks_and_between_words() -> None:
@@ -75,5 +80,7 @@ def test_long_phonemes_are_cut_at_breaks_and_between_words() -> None:
     assert max(map(len, found)) <= 80
     assert all(piece.endswith(",") for piece in found)
     assert "".join(found).replace(" ", "") == text.replace(" ", "")
-    assert [len(piece) for piece in pieces("a" * 200, 80)] == [80, 80, 40]
+    assert pieces("a" * 200, 80) == [f"{'a' * 80},", f"{'a' * 80},", f"{'a' * 40}."]
+    assert pieces("hˈI", 80) == ["hˈI."]
+    assert pieces("jˈɛs,", 80) == ["jˈɛs,"]
     assert pieces("", 80) == []

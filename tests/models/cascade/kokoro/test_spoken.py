@@ -25,6 +25,8 @@ from duologue.models.cascade.kokoro.spoken import spoken
         ("at 7:30 p.m.", "at seven thirty PM."),
         ("It is 14:00.", "It is fourteen hundred."),
         ("Meet at 9am.", "Meet at nine AM."),
+        ("at 11.30 pm", "at eleven thirty PM"),
+        (" - yes, of course,", "yes, of course,"),
         (
             "Dr. Smith lives at 221B Baker St.",
             "Doctor Smith lives at two hundred twenty-one B Baker Street",

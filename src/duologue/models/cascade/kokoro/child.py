@@ -43,7 +43,8 @@ class Speaker:
         """What is said, in pieces; a language other than en-us and en-gb as espeak-ng says it."""
         if language in ("en-us", "en-gb"):
             return list(pieces(self._english(language).of(spoken(words)), _LONGEST))
-        return list(pieces(foreign(espeak.phonemes(words, language)), _LONGEST))
+        said = foreign(words, lambda part: espeak.phonemes(part, language))
+        return list(pieces(said, _LONGEST))
 
     def sound(self, phonemes: str, voice: str, speed: float) -> Samples:
         """Float32 [T] at `RATE`; the silence around it is taken off."""

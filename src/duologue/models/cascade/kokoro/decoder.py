@@ -35,6 +35,7 @@ _RATES = (10, 6)
 _DILATIONS = (1, 3, 5)
 _KERNELS = 3  # blocks beside each other after each upsampling
 _BLOCKS = 4
+_SILENT = 1, 3  # steps from each end that stand for silence that was left out
 _END = 2**31 - 1
 
 # sin²(pi x) between -1/2 and 1/2 as a polynomial in x²: 2e-5 off at most.
@@ -53,7 +54,13 @@ class Decoder:
         self._request = self._compiled.create_infer_request()
 
     def decode(
-        self, content: Floats, pitch: Floats, energy: Floats, source: Floats, style: Floats
+        self,
+        content: Floats,
+        pitch: Floats,
+        energy: Floats,
+        source: Floats,
+        style: Floats,
+        absent: float = 0.0,
     ) -> Floats:
         """The spectrum of a clause, [22, 120 T + 1]: logarithms of amplitudes, and what gives phases.
 
@@ -63,10 +70,18 @@ class Decoder:
             energy: [2 T].
             source: [22, 120 T + 1], the spectrum of the vocal cords.
             style: [128].
+            absent: how much silence was left out at both ends, as a part of what would be there with it.
         """
         styles = style @ self._style + self._bias
         self._request.infer(
-            [content[None], pitch[None, None], energy[None, None], source[None], styles[None]]
+            [
+                content[None],
+                pitch[None, None],
+                energy[None, None],
+                source[None],
+                styles[None],
+                np.float32(absent).reshape(1, 1, 1),
+            ]
         )
         spectrum = np.array(self._request.get_output_tensor(0).data[0])
         self._compiled.release_memory()  # 50 MB for each second of speech, which would stay
@@ -93,6 +108,7 @@ class Network:
             self._places[name] = place, width // 2
             place += width
         self._styles = _parameter("styles", [1, place])
+        self._absent = _parameter("absent", [1, 1, 1])
 
     def styles(self) -> tuple[Floats, Floats]:
         """What makes the scales and shifts of all layers of a style: a matrix [128, S], a vector [S]."""
@@ -121,20 +137,24 @@ class Network:
         kernel = self._file.tensors[self._file.nodes[f"{_ROOT}/generator/conv_post/Conv"][1]]
         x = ops.convolution(_leaky(x, 0.01), _constant(kernel), [1], [3], [3], [1])
         x = ops.add(x, self._vector(f"{_ROOT}/generator/conv_post"))
-        return ov.Model([x], [content, pitch, energy, source, self._styles], "decoder")
+        return ov.Model(
+            [x], [content, pitch, energy, source, self._styles, self._absent], "decoder"
+        )
 
     def _generate(self, x: Any, source: Any, level: int) -> Any:
         """More steps, joined with the source; then blocks that see more or less of what is around."""
         name = f"{_ROOT}/generator"
         stride = math.prod(_RATES[level + 1 :])
         heard = self._convolve(source, f"{name}/noise_convs.{level}", stride, stride // 2)
-        heard = self._residual(heard, f"{name}/noise_res.{level}")
+        rate = 2 * math.prod(_RATES[: level + 1])
+        heard = self._residual(heard, f"{name}/noise_res.{level}", rate)
         x = self._upsample(_leaky(x, 0.1), level)
         if level == len(_RATES) - 1:  # the source has one step more than there are hops
             x = ops.concat([_cut(x, 1, 2), x], 2)
         x = ops.add(x, heard)
         first, *others = (
-            self._residual(x, f"{name}/resblocks.{_KERNELS * level + i}") for i in range(_KERNELS)
+            self._residual(x, f"{name}/resblocks.{_KERNELS * level + i}", rate)
+            for i in range(_KERNELS)
         )
         for other in others:
             first = ops.add(first, other)
@@ -146,16 +166,17 @@ class Network:
         if doubles:
             y, x = self._double(y, f"{name}/pool/ConvTranspose"), _interleave(x, x)
         y = self._convolve(y, f"{name}/conv1", 1, 1)
-        y = self._convolve(_leaky(self._adapt(y, f"{name}/norm2"), 0.2), f"{name}/conv2", 1, 1)
+        y = _leaky(self._adapt(y, f"{name}/norm2", 2 if doubles else 1), 0.2)
+        y = self._convolve(y, f"{name}/conv2", 1, 1)
         if f"{name}/conv1x1/Conv_quant" in self._file.nodes:
             x = self._convolve(x, f"{name}/conv1x1")
         return ops.multiply(ops.add(x, y), _number(1 / math.sqrt(2)))
 
-    def _residual(self, x: Any, name: str) -> Any:
+    def _residual(self, x: Any, name: str, rate: int) -> Any:
         for i, dilation in enumerate(_DILATIONS):
             y = x
             for half, reach in ((1, dilation), (2, 1)):
-                y = self._adapt(y, f"{name}/adain{half}.{i}")
+                y = self._adapt(y, f"{name}/adain{half}.{i}", rate)
                 y = _snake(y, self._file.tensors[f"{_dotted(name)}.alpha{half}.{i}"])
                 conv = f"{name}/convs{half}.{i}"
                 width = self._file.tensors[self._file.nodes[f"{conv}/Conv_quant"][1]].shape[2]
@@ -163,14 +184,27 @@ class Network:
             x = ops.add(x, y)
         return x
 
-    def _adapt(self, x: Any, name: str) -> Any:
-        """Every channel with mean 0 and variance 1, then as the style has it."""
+    def _adapt(self, x: Any, name: str, rate: int = 1) -> Any:
+        """Every channel with mean 0 and variance 1, then as the style has it.
+
+        Mean and variance are those that it would have with the silence that was left out: that is like what
+        is left of it, near both ends.
+        """
         place, width = self._places[name]
         scale, shift = (
             ops.unsqueeze(_cut(self._styles, start, start + width, axis=1), _integers(2))
             for start in (place, place + width)
         )
         x = ops.mvn(x, _integers(2), True, 1e-5, "inside_sqrt")
+        first, last = _SILENT
+        ends = _cut(x, rate * first, rate * last), _cut(x, -rate * last, -rate * first)
+        silence = ops.concat(list(ends), 2)
+        mean = ops.multiply(self._absent, ops.reduce_mean(silence, _integers(2), True))
+        square = ops.reduce_mean(ops.multiply(silence, silence), _integers(2), True)
+        square = ops.subtract(square, _number(1))  # 1 is that of what is there
+        square = ops.add(ops.multiply(self._absent, square), _number(1))
+        scale = ops.divide(scale, ops.sqrt(ops.subtract(square, ops.multiply(mean, mean))))
+        shift = ops.subtract(shift, ops.multiply(mean, scale))
         return ops.add(ops.multiply(x, scale), shift)
 
     def _double(self, x: Any, node: str) -> Any:

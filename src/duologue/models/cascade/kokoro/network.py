@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from duologue.audio import Samples
 from duologue.models.cascade.kokoro import spectra
@@ -18,7 +19,12 @@ RATE = 24_000
 LONGEST = 510
 """Phonemes that it takes at once."""
 
-_STEP = 16  # 0.4 s: OpenVINO keeps 10 MB for each length that it has seen, so there are few lengths
+_SILENCE = -4.0  # energy below which a step is silent, at -60 dB
+_MARGIN = 4  # silent steps that are decoded at both ends, at least
+# OpenVINO keeps 10 MB for each length that it has seen, so there are few: every 0.4 s, of short ones 0.2 s.
+_STEP = 16
+_MARKS = ".!?;:,—…"
+_SHORT = 64  # steps
 
 # What the decoder takes, as the text's half of the network names it: what is said, the pitch, the energy.
 _OUTPUTS = (
@@ -69,12 +75,36 @@ class Kokoro:
                 "speed": np.array([speed], np.float32),
             },
         )
-        pad = -content.shape[2] % _STEP
-        content = np.pad(content[0], ((0, 0), (0, pad)), "edge")
-        pitch = np.pad(pitch[0], (0, 2 * pad))
-        energy = np.pad(energy[0], (0, 2 * pad), "edge")
+        curves = np.stack((pitch[0], energy[0])).reshape(2, -1, 2)
+        steps, absent = worth_decoding(curves[1].max(1))
+        pitch, energy = curves[:, steps].reshape(2, -1)
         source = spectra.source(pitch, self._harmonics, self._bias)
-        return spectra.waveform(self._decoder.decode(content, pitch, energy, source, style[:STYLE]))
+        return spectra.waveform(
+            self._decoder.decode(content[0][:, steps], pitch, energy, source, style[:STYLE], absent)
+        )
+
+
+def worth_decoding(energy: Samples) -> tuple[NDArray[np.intp], float]:
+    """The steps worth decoding: what is said, with little of the half second of silence around it.
+
+    Args:
+        energy: [T].
+
+    Returns:
+        Their numbers, and which part of the silence and speech together was left out.
+    """
+    count = len(energy)
+    loud = np.flatnonzero(energy > _SILENCE)
+    first, last = (loud[0], loud[-1]) if len(loud) else (0, count - 1)
+    start, end = first - _MARGIN, last + 1 + _MARGIN
+    more = -(end - start) % (
+        _STEP if end - start > _SHORT else _STEP // 2
+    )  # of the silence, first of that in front
+    start, end = start - min(more, max(0, start)), end + more - min(more, max(0, start))
+    steps = np.arange(start, end)
+    steps[(steps < 0) | (steps >= count)] = 0  # there is not so much of it: step 0 is silent
+    steps[:2], steps[-2:] = (0, 1), (count - 2, count - 1) if end < count else 0
+    return steps, max(0.0, 1 - len(steps) / count)
 
 
 def read_voice(path: Path) -> Samples:
@@ -83,15 +113,21 @@ def read_voice(path: Path) -> Samples:
 
 
 def pieces(phonemes: str, longest: int) -> Sequence[str]:
-    """Cut where there is a break, or between two words, into pieces of at most so many phonemes."""
+    """Cut where there is a break, or between two words, into pieces of at most so many phonemes.
+
+    Each gets a mark at its end, if it has none: without one, the last sound of some voices is cut off.
+    """
     found = []
     while len(phonemes) > longest:
         head = phonemes[:longest]
-        cut = max(head.rfind(mark) for mark in ".!?;:,—…") + 1
+        cut = max(head.rfind(mark) for mark in _MARKS) + 1
         if cut < longest // 2:
             cut = head.rfind(" ")
         if cut <= 0:
             cut = longest
-        found.append(phonemes[:cut].strip())
+        piece = phonemes[:cut].strip()
+        found.append(piece if piece[-1] in _MARKS else f"{piece},")
         phonemes = phonemes[cut:].strip()
-    return [*found, phonemes] if phonemes else found
+    if phonemes:
+        found.append(phonemes if phonemes[-1] in _MARKS else f"{phonemes}.")
+    return found

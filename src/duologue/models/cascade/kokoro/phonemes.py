@@ -21,6 +21,8 @@ Unknown = Callable[[str], str]
 _TOKEN = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*'?|[;:,.!?—…\"()“”]")
 _VOWELS = frozenset("AIOQWYaeiouæɑɐɒɔəɛɜɪʊʌᵻᵊ")
 _STRESSES = "ˈˌ"
+_MARK = re.compile(r"\s*([;:,.!?—…।]+)(?=\s|$)\s*")
+_MARKS = {"।": "."}  # of Hindi, which Kokoro does not know
 _BREAKS = frozenset(";:,.!?—…")
 
 # What espeak-ng writes, and what Kokoro knows it by. Longer ones first.
@@ -74,6 +76,9 @@ _TO_AMERICAN = (
 _TO_BRITISH = (("iə", "ɪə"), ("ɑɹ", "ɑː"))
 _SYLLABIC = re.compile("(\\S)\u0329")
 _SWITCH = re.compile(r"\([^)]*\)")  # espeak-ng says when it changes the language
+
+# American and British, for what the dictionaries have otherwise: in small letters, Anna is a coin.
+_ALWAYS = {"I": ("ˌI", "ˌI"), "an": ("ɐn", "ɐn"), "An": ("ɐn", "ɐn"), "Anna": ("ˈænə", "ˈanə")}
 
 _Entry = str | Mapping[str, str | None]
 
@@ -173,19 +178,17 @@ class Phonemes:
 
     def _little(self, word: str, context: _Context) -> str | None:
         """Words that are said in one way or another, as what follows has it."""
+        if word in _ALWAYS:
+            return _ALWAYS[word][self._british]
         match word:
             case "a" | "A" if context.after and (word == "a" or not context.before):
                 return "ɐ"
-            case "an" | "An":
-                return "ɐn"
             case "the" | "The":
                 return "ði" if context.vowel else "ðə"
             case "to" | "To" if context.vowel is not None:
                 return "tʊ" if context.vowel else "tə"
             case "in" | "In" if context.vowel is None:
                 return "ˈɪn"
-            case "I":
-                return "ˌI"
             case "used" | "Used" if context.after == "to":
                 return "jˈust"
             case "close" if context.before in DETERMINERS and context.after:
@@ -225,11 +228,18 @@ class Phonemes:
         return f"{head}ˈ{last}" if stress else said
 
 
-def foreign(ipa: str) -> str:
-    """The phonemes of another language: what espeak-ng writes, as Kokoro knows it."""
-    for theirs, ours in _FROM_FOREIGN:
-        ipa = ipa.replace(theirs, ours)
-    return _SWITCH.sub("", ipa).replace("^", "").replace("-", "")
+def foreign(words: str, ipa: Unknown) -> str:
+    """The phonemes of words of another language, as espeak-ng says them; marks of punctuation stay."""
+    said = ""
+    for between, part in enumerate(_MARK.split(words)):
+        if between % 2:
+            said += f"{_MARKS.get(part[0], part[0])} " if said else ""
+            continue
+        phonemes = ipa(part) if part else ""
+        for theirs, ours in _FROM_FOREIGN:
+            phonemes = phonemes.replace(theirs, ours)
+        said += _SWITCH.sub("", phonemes).replace("^", "").replace("-", "")
+    return said.strip()
 
 
 def _word_at(tokens: list[str], place: int) -> str:

@@ -79,7 +79,7 @@ def _pronounceable(text: str) -> str:
     text = " ".join("".join(kept).split())
     for pattern, said in _TIDY:
         text = pattern.sub(said, text)
-    return text.strip(" -,;:")
+    return text.lstrip(" -,;:").rstrip(" -")
 
 
 def _is_latin(letter: str) -> bool:
@@ -362,7 +362,7 @@ _DATES = _compile(
     (r"(?:\b(?P<century>1\d|20)|(?<!\w)'?)(?P<tens>\d)0'?s\b", _decade),
     (rf"{_ALONE}({_NUMBER})\s?(BCE|BC|CE|AD)\b", lambda match: f"{_number(match[1])} {match[2]}"),
     (
-        r"\b(?P<hour>[01]?\d|2[0-3])(?::(?P<minute>[0-5]\d))?\s?(?P<half>[AaPp])m\b",
+        r"\b(?P<hour>[01]?\d|2[0-3])(?:[:.](?P<minute>[0-5]\d))?\s?(?P<half>[AaPp])m\b",
         lambda match: _clock(match),
     ),
     (r"\b\d{1,2}:[0-5]\d:[0-5]\d\b", _seconds),
