@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import contextlib
 import statistics
 import sys
 import time
@@ -15,14 +16,17 @@ import psutil
 from bench.load import RECORDINGS, callers, lateness, percentile
 from bench.server import Server
 from duologue import weights
-from duologue.audio import INPUT_RATE
+from duologue.audio import INPUT_RATE, silence
+from duologue.model import ReplyChunk, Turn
 from duologue.models.cascade.clauses import Clauses
 from duologue.models.cascade.kokoro import Kokoro
 from duologue.models.cascade.language import LanguageModel
+from duologue.models.cascade.parts import AnswerCut
 from duologue.models.cascade.prompt import SMALL, messages
 from duologue.models.cascade.whisper import Whisper
 from duologue.receipt import Receipt
 from duologue.sound_files import read_audio
+from models.cascade.recordings import QUESTIONS
 
 
 async def parts() -> None:
@@ -58,6 +62,31 @@ async def _write(language: LanguageModel, words: str) -> tuple[float, float, str
             for clause in clauses.push(piece):
                 return token, now, clause
     return token, now, clauses.flush()
+
+
+async def long_conversation() -> None:
+    """The first token of each turn: what was said before is read once, and forgotten from its front."""
+    language = LanguageModel(weights.locate("smollm2-135m"))
+    await language.start()
+    turns: list[Turn] = []
+    times = []
+    for question in QUESTIONS * 4:
+        token, answer = 0.0, ""
+        begun = time.perf_counter()
+        async with aclosing(language.answer(question, turns)) as pieces:
+            with contextlib.suppress(AnswerCut):
+                async for piece in pieces:
+                    token = token or time.perf_counter() - begun
+                    answer += piece
+        times.append(token)
+        chunks = [ReplyChunk(text=answer)]
+        turns.append(Turn("turn", silence(0, INPUT_RATE), question, chunks, status="completed"))
+    await language.close()
+    early, late = times[1:4], times[9:]
+    print(
+        f"first token in turns 2 to 4: p50 {statistics.median(early) * 1000:.0f} ms; in turns 10 to 20: "
+        f"p50 {statistics.median(late) * 1000:.0f} ms, worst {max(late) * 1000:.0f} ms"
+    )
 
 
 def line(count: int, turns: int) -> None:
@@ -102,6 +131,7 @@ def main() -> None:
         return
     if len(sys.argv) == 1:
         asyncio.run(parts())
+        asyncio.run(long_conversation())
     line(1, 10)
     line(4, 5)
 

@@ -105,6 +105,18 @@ async def test_another_language_is_heard_and_told(whisper: Whisper) -> None:
     assert "kaffee" in words(heard.words)
 
 
+@together
+async def test_the_language_follows_the_user_and_an_accent_is_no_other_language(
+    whisper: Whisper, shared: Path
+) -> None:
+    german = await spoken(GERMAN, "de")
+    english = [read_audio(shared / f"audio/question{number}.wav") for number in (2, 3, 4)]
+    for sounds, language in (([german], "de"), (english, "en"), ([german], "de"), (english, "en")):
+        for sound in sounds:
+            heard = await whisper.recognise(sound.at(INPUT_RATE), "caller")
+            assert heard.language == language, heard
+
+
 async def test_a_language_can_be_fixed() -> None:
     whisper = Whisper("whisper-base", "de")
     await whisper.start()

@@ -21,6 +21,8 @@ SLOTS = 4
 def main() -> None:
     """Serve until standard input ends."""
     child.behave()
+    if sys.platform != "win32":
+        os.nice(5)  # more: what is written already is spoken first
     settings = xllamacpp.CommonParams()
     settings.model.path = sys.argv[1]
     settings.n_parallel = SLOTS
@@ -30,6 +32,8 @@ def main() -> None:
     settings.n_threads_http = SLOTS + 2  # its default goes by the machine, not by the container
     # 32 tokens take 0.25 s to read: as long as others wait, and as an abandoned prompt goes on.
     settings.n_batch = settings.n_ubatch = 32
+    # Where turns in the middle are forgotten, what follows is moved forward, not read again.
+    settings.n_cache_reuse = 8  # tokens in a row, at least
     settings.cache_ram_mib = 128  # of earlier conversations; its default is 8 GB
     settings.fit_params = False
     settings.n_gpu_layers = 0

@@ -3,7 +3,7 @@
 Arguments: the folder of the weights, the number of threads. In: 4 bytes (little-endian) that count a
 header, the header as JSON (`bytes` of sound; `language`; `detect`: another one may be spoken), then PCM16
 at 16 kHz. Out: JSON in a line, `{"segments": [[start, end, words], …], "language": "en",
-"doubtful": false}`.
+"score": mean log probability of a token, "doubtful": false}`.
 """
 
 import json
@@ -31,9 +31,10 @@ _STEP = 200  # mel frames: windows of few sizes, for the memory is got anew for 
 # of 96 wrongly, not 3.
 _LOUDEST = 1.35
 _BEAM = 3  # on recorded speech as good as 5, and 20 % less work
-# Probability of a language that is believed; English with an accent was "Chinese" with 0.6. Less is
-# enough where the words of the language before are doubtful. German had 0.67, Spanish 0.77 of a robot.
-_SURE, _LIKELY = 0.8, 0.5
+# Probability of a language that is believed, from which on the one before is doubted, and with which others
+# are tried then. English with an accent was "Chinese" with 0.6 and English with 0.2, but its words were
+# likelier in English. French of a robot had 0.7.
+_SURE, _LIKELY, _POSSIBLE = 0.95, 0.5, 0.2
 _DEAD = "<|la|>"  # Latin: what nobody speaks is often taken for it
 _TOKENS = 12  # in a second of speech, at most; and so many in any case
 _FIRST = 50  # timestamp tokens: the first word begins within a second
@@ -56,19 +57,18 @@ class Whisper:
         seconds = len(samples) / RATE
         if not self._network.is_multilingual:
             return self._words(encoded, "en", seconds)
-        (found,) = self._network.detect_language(encoded) if detect else ([],)
-        other, probability = next(
-            (name.strip("<|>"), chance)
-            for name, chance in (*found, (language, 1.0))
-            if name != _DEAD
-        )
-        if probability >= _SURE:
-            return self._words(encoded, other, seconds)
-        answer = self._words(encoded, language, seconds)
-        if answer["doubtful"] and other != language and probability >= _LIKELY:
-            again = self._words(encoded, other, seconds)
-            return answer if again["doubtful"] else again
-        return answer
+        tried = [language]
+        if detect:
+            (found,) = self._network.detect_language(encoded)
+            chances = {name.strip("<|>"): chance for name, chance in found if name != _DEAD}
+            (other, chance), *_ = chances.items()  # the likeliest first
+            if chance >= _SURE:
+                tried = [other]
+            elif chance >= _LIKELY and other != language:
+                possible = [name for name in chances if chances[name] >= _POSSIBLE]
+                tried += [name for name in possible if name != language]
+        answers = [self._words(encoded, name, seconds) for name in tried]
+        return max(answers, key=lambda answer: answer["score"])
 
     def _words(self, encoded: Any, language: str, seconds: float) -> dict[str, Any]:
         prompt = [self._start]
@@ -91,6 +91,7 @@ class Whisper:
         return {
             "segments": [[segment.start, segment.end, segment.words] for segment in kept],
             "language": language,
+            "score": score,
             "doubtful": transcript.doubtful(score, nothing),
         }
 
