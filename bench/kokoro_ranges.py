@@ -70,7 +70,8 @@ def _taken() -> dict[str, list[NDArray[np.float32]]]:
             content, pitch, energy = text.run(network._OUTPUTS, inputs)
             source = spectra.source(pitch[0], harmonics, offset)
             given = (style[:STYLE] @ matrix + bias)[None]
-            request.infer([content, pitch[None], energy[None], source[None], given])
+            absent = np.zeros((1, 1, 1), np.float32)
+            request.infer([content, pitch[None], energy[None], source[None], given, absent])
             for number, name in enumerate(names, 1):
                 values = request.get_output_tensor(number).data.ravel()
                 some = random.choice(values, min(len(values), _KEPT))
