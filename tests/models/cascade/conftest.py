@@ -2,11 +2,26 @@
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from duologue.audio import AudioChunk
 from duologue.model import SpeechModel, load_model
+from models.cascade.openai_server import Behaviour, serving_openai
 from models.cascade.rig import spoken
+
+
+@pytest.fixture
+def behaviour() -> Behaviour:
+    """How the server at `address` behaves."""
+    return Behaviour()
+
+
+@pytest_asyncio.fixture
+async def address(behaviour: Behaviour) -> AsyncIterator[str]:
+    """A server with OpenAI's API on this machine."""
+    async with serving_openai(behaviour) as address:
+        yield address
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

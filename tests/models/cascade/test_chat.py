@@ -11,19 +11,8 @@ from duologue.errors import InvalidSetting, ModelFailed, ModelUnavailable
 from duologue.models.cascade import chat as module
 from duologue.models.cascade.chat import ChatServer, Thoughts
 from duologue.models.cascade.parts import AnswerCut
-from models.cascade.openai_server import KEY, Behaviour, serving_openai
+from models.cascade.openai_server import KEY, Behaviour
 from models.cascade.rig import turn
-
-
-@pytest.fixture
-def behaviour() -> Behaviour:
-    return Behaviour()
-
-
-@pytest_asyncio.fixture
-async def address(behaviour: Behaviour) -> AsyncIterator[str]:
-    async with serving_openai(behaviour) as address:
-        yield address
 
 
 @pytest_asyncio.fixture

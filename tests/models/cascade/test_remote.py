@@ -1,7 +1,7 @@
 """Ears and a voice on servers."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import numpy as np
 import pytest
@@ -11,20 +11,10 @@ from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, concatenate, sile
 from duologue.errors import ModelFailed, ModelUnavailable
 from duologue.models.cascade.parts import Heard
 from duologue.models.cascade.remote import RemoteRecogniser, RemoteSynthesiser
+from duologue.models.cascade.servers import ServerPart
 from duologue.sound_files import read_audio
-from models.cascade.openai_server import KEY, TONE, Behaviour, serving_openai
+from models.cascade.openai_server import KEY, TONE, Behaviour
 from models.cascade.rig import until
-
-
-@pytest.fixture
-def behaviour() -> Behaviour:
-    return Behaviour()
-
-
-@pytest_asyncio.fixture
-async def address(behaviour: Behaviour) -> AsyncIterator[str]:
-    async with serving_openai(behaviour) as address:
-        yield address
 
 
 @pytest_asyncio.fixture
@@ -121,6 +111,7 @@ async def test_what_has_no_words_is_not_sent(
 
 
 FAILURES = [
+    ("other", "answers, but not as OpenAI's"),
     ("html", "answers, but not as OpenAI's API does"),
     ("refuse", "refuses the key; set DUOLOGUE_{flag}_KEY to a right one"),
     ("limit", "is asked too often; it wants to be left alone for 20 s"),
@@ -130,9 +121,26 @@ FAILURES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("how", "sentence"), [*FAILURES, ("other", "answers, but not as OpenAI's")]
-)
+async def fails_in_a_sentence_and_is_tried_again(
+    part: ServerPart,
+    use: Callable[[], Awaitable[str | float]],
+    behaviour: Behaviour,
+    sentence: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with (
+        caplog.at_level(logging.DEBUG, "duologue"),
+        pytest.raises(ModelFailed, match=rf"^the \w+ at 127\.0\.0\.1:\d+ {sentence}") as failed,
+    ):
+        await use()
+    assert part.trouble == str(failed.value)
+    assert KEY not in caplog.text + str(failed.value)
+    behaviour.how = "well"
+    assert await use()
+    assert part.trouble == ""
+
+
+@pytest.mark.parametrize(("how", "sentence"), FAILURES)
 async def test_an_ear_that_fails_is_one_sentence_and_the_next_turn_tries_again(
     ear: RemoteRecogniser,
     behaviour: Behaviour,
@@ -140,26 +148,15 @@ async def test_an_ear_that_fails_is_one_sentence_and_the_next_turn_tries_again(
     sentence: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    async def words() -> str:
+        return (await ear.recognise(silence(1.0, INPUT_RATE))).words
+
     behaviour.how = how
     expected = sentence.format(flag="STT", dashed="stt")
-    with (
-        caplog.at_level(logging.DEBUG, "duologue"),
-        pytest.raises(
-            ModelFailed, match=rf"^the recogniser at 127\.0\.0\.1:\d+ {expected}"
-        ) as failed,
-    ):
-        await ear.recognise(silence(1.0, INPUT_RATE))
-    assert ear.trouble == str(failed.value)
-    assert KEY not in caplog.text + str(failed.value)
-    behaviour.how = "well"
-    assert (await ear.recognise(silence(1.0, INPUT_RATE))).words
-    assert ear.trouble == ""
+    await fails_in_a_sentence_and_is_tried_again(ear, words, behaviour, expected, caplog)
 
 
-@pytest.mark.parametrize(
-    ("how", "sentence"),
-    [*FAILURES, ("cut", "broke off"), ("other", "answers, but not as OpenAI's")],
-)
+@pytest.mark.parametrize(("how", "sentence"), [*FAILURES, ("cut", "broke off")])
 async def test_a_voice_that_fails_is_one_sentence_and_the_next_turn_tries_again(
     voice: RemoteSynthesiser,
     behaviour: Behaviour,
@@ -167,20 +164,12 @@ async def test_a_voice_that_fails_is_one_sentence_and_the_next_turn_tries_again(
     sentence: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    async def seconds() -> float:
+        return (await said(voice)).duration
+
     behaviour.how = how
     expected = sentence.format(flag="TTS", dashed="tts")
-    with (
-        caplog.at_level(logging.DEBUG, "duologue"),
-        pytest.raises(
-            ModelFailed, match=rf"^the synthesiser at 127\.0\.0\.1:\d+ {expected}"
-        ) as failed,
-    ):
-        await said(voice)
-    assert voice.trouble == str(failed.value)
-    assert KEY not in caplog.text + str(failed.value)
-    behaviour.how = "well"
-    assert (await said(voice)).duration
-    assert voice.trouble == ""
+    await fails_in_a_sentence_and_is_tried_again(voice, seconds, behaviour, expected, caplog)
 
 
 async def test_what_passes_is_tried_again(
