@@ -23,8 +23,9 @@ _SILENCE = -4.0  # energy below which a step is silent, at -60 dB
 _MARGIN = 4  # silent steps that are decoded at both ends, at least
 # OpenVINO keeps 10 MB for each length that it has seen, so there are few: every 0.4 s, of short ones 0.2 s.
 _STEP = 16
-_MARKS = ".!?;:,—…"
 _SHORT = 64  # steps
+
+_MARKS = ".!?;:,—…"
 
 # What the decoder takes, as the text's half of the network names it: what is said, the pitch, the energy.
 _OUTPUTS = (
@@ -97,10 +98,9 @@ def worth_decoding(energy: Samples) -> tuple[NDArray[np.intp], float]:
     loud = np.flatnonzero(energy > _SILENCE)
     first, last = (loud[0], loud[-1]) if len(loud) else (0, count - 1)
     start, end = first - _MARGIN, last + 1 + _MARGIN
-    more = -(end - start) % (
-        _STEP if end - start > _SHORT else _STEP // 2
-    )  # of the silence, first of that in front
-    start, end = start - min(more, max(0, start)), end + more - min(more, max(0, start))
+    more = -(end - start) % (_STEP if end - start > _SHORT else _STEP // 2)
+    before = min(more, max(0, start))  # of the silence in front, first
+    start, end = start - before, end + more - before
     steps = np.arange(start, end)
     steps[(steps < 0) | (steps >= count)] = 0  # there is not so much of it: step 0 is silent
     steps[:2], steps[-2:] = (0, 1), (count - 2, count - 1) if end < count else 0
