@@ -50,7 +50,7 @@ async def test_a_conversation_with_three_servers(serve: Serve) -> None:
 
 async def test_what_our_voice_says_our_ear_hears(serve: Serve) -> None:
     url = serve(load_model("cascade")).url
-    text = "The meeting is at seven thirty on Friday."
+    text = "The meeting with my sister is on Friday evening."  # no figures: they are written in many ways
     async with openai.AsyncOpenAI(api_key="any", base_url=f"{url}/v1") as client:
         sound = await client.audio.speech.create(
             model="any", voice="alloy", input=text, response_format="wav"
@@ -58,10 +58,7 @@ async def test_what_our_voice_says_our_ear_hears(serve: Serve) -> None:
         heard = await client.audio.transcriptions.create(
             model="any", file=("speech.wav", sound.content, "audio/wav")
         )
-        assert (
-            wrong(text, heard.text.replace("7.30", "seven thirty").replace("7:30", "seven thirty"))
-            <= 1
-        )
+        assert wrong(text, heard.text) <= 1
     read: AudioChunk = read_audio(sound.content).at(INPUT_RATE)
     assert 1.5 < read.duration < 5
     assert len(words(heard.text)) >= 6

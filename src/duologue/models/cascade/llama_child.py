@@ -35,7 +35,8 @@ def main() -> None:
     # Where turns in the middle are forgotten, what follows is moved forward, not read again.
     settings.n_cache_reuse = 8  # tokens in a row, at least
     settings.cache_ram_mib = 128  # of earlier conversations; its default is 8 GB
-    settings.cache_type_k = xllamacpp.ggml_type.GGML_TYPE_Q8_0  # 47 MB less than 16 bits
+    # Of what was read, 8 bits of each key and value are kept, not 16: 95 MB less.
+    settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_Q8_0
     settings.fit_params = False
     settings.n_gpu_layers = 0
     settings.warmup = True
