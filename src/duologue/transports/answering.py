@@ -62,7 +62,6 @@ _HEADERS: dict[int, dict[str, str]] = {
 }
 
 _PREFLIGHT = {
-    "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": "Authorization, Content-Type",
     "Access-Control-Max-Age": "600",
 }
@@ -92,6 +91,8 @@ class Answering:
     kind = "application/json"
     """The media type of its requests. A browser asks first (OPTIONS), and lets no other page in."""
 
+    method = "POST"
+
     sound = "audio"
     """The field of a request that holds its sound."""
 
@@ -110,7 +111,8 @@ class Answering:
             if origin := request.headers.get("origin"):
                 shared["Access-Control-Allow-Origin"] = origin
             if request.method == "OPTIONS":
-                await Response(None, 204, {**_PREFLIGHT, **shared})(scope, receive, send)
+                allowed = {"Access-Control-Allow-Methods": self.method, **_PREFLIGHT, **shared}
+                await Response(None, 204, allowed)(scope, receive, send)
                 return
             self._check(request)
             reply = Reply(send, request.headers.get("accept", ""), shared)

@@ -49,6 +49,8 @@ def routes(admit: Admit, admission: Admission, questions: Questions, model: str)
 
 
 class _Models(Answering):
+    method = "GET"
+
     def __init__(
         self, admit: Admit, admission: Admission, questions: Questions, model: str
     ) -> None:
