@@ -110,6 +110,11 @@ def test_a_stream_can_be_read_from_its_first_frame_on_and_at_its_end() -> None:
         assert np.abs(whole.samples).max() == pytest.approx(0.3, abs=0.02)
 
 
+@pytest.mark.parametrize("kind", [PcmStream, WavStream, Mp3Stream])
+def test_a_stream_without_sound_ends(kind: type[PcmStream]) -> None:
+    assert kind(24_000).end() == b""
+
+
 def test_a_part_is_cut_by_seconds() -> None:
     assert tone(2).between(0.5, 1.25).duration == pytest.approx(0.75)
     assert tone(2).between(1.5, 9).duration == pytest.approx(0.5)

@@ -212,11 +212,13 @@ class Mp3Stream(PcmStream):
         self._encoder.set_in_sample_rate(rate)
         self._encoder.set_bit_rate(64)
         self._encoder.set_quality(5)
+        self._begun = False
 
     def push(self, chunk: AudioChunk) -> bytes:
         """As much as can be written by now; the first frame of a speech model gives some."""
+        self._begun = True
         return bytes(self._encoder.encode(chunk.pcm16()))
 
     def end(self) -> bytes:
         """The rest."""
-        return bytes(self._encoder.flush())
+        return bytes(self._encoder.flush()) if self._begun else b""

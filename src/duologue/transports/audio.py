@@ -120,6 +120,8 @@ class _Speech(Answering):
                 while sound := await _guarded(anext(speech, None)):
                     await reply.write(sound)
                     await asyncio.sleep(0)  # a model that never waits must not hold the others up
+        if not reply.begun:
+            raise InvalidRequest("input holds nothing that can be spoken", "input")
         await reply.end()
 
 
