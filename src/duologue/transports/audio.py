@@ -22,9 +22,8 @@ _T = TypeVar("_T")
 
 _LONGEST = 300.0  # seconds of sound
 _MOST = 10_000  # characters to read out; OpenAI takes 4,096
-_FIELD = (
-    64 * 1024
-)  # bytes of a field of a form that is no file, and of the form that are read at once
+_FIELD = 64 * 1024  # bytes of a field of a form that is no file
+_SLICE = 64 * 1024  # bytes of a form that are read at once
 
 _SOUNDS = {"mp3": "audio/mpeg", "wav": "audio/wav", "pcm": ""}
 
@@ -138,8 +137,8 @@ async def _form(request: Request, body: Body) -> dict[str, str | bytes]:
     """The fields of a form, files as bytes."""
 
     async def stream() -> AsyncGenerator[bytes, None]:
-        for start in range(0, len(body.data), _FIELD):
-            yield bytes(body.data[start : start + _FIELD])
+        for start in range(0, len(body.data), _SLICE):
+            yield bytes(body.data[start : start + _SLICE])
             await asyncio.sleep(0)  # so that a long form does not hold the others up
 
     parser = MultiPartParser(

@@ -33,6 +33,18 @@ async def test_the_turns_before_reach_the_language_model(language: LanguageModel
 
 @needs_weights
 @together
+async def test_an_answer_comes_piece_by_piece(language: LanguageModel) -> None:
+    answer = language.answer("Count from one to twenty.")
+    async with contextlib.aclosing(answer):
+        first = await anext(answer)
+        rest = [piece async for piece in answer]
+    assert first
+    assert len(rest) > 3
+    assert len(first) < len("".join(rest))
+
+
+@needs_weights
+@together
 async def test_many_answers_one_after_the_other_all_come(language: LanguageModel) -> None:
     # On connections that were kept, one in fifteen broke off.
     for _ in range(20):

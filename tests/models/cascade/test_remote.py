@@ -123,6 +123,7 @@ FAILURES = [
 
 async def fails_in_a_sentence_and_is_tried_again(
     part: ServerPart,
+    name: str,
     use: Callable[[], Awaitable[str | float]],
     behaviour: Behaviour,
     sentence: str,
@@ -130,7 +131,7 @@ async def fails_in_a_sentence_and_is_tried_again(
 ) -> None:
     with (
         caplog.at_level(logging.DEBUG, "duologue"),
-        pytest.raises(ModelFailed, match=rf"^the \w+ at 127\.0\.0\.1:\d+ {sentence}") as failed,
+        pytest.raises(ModelFailed, match=rf"^the {name} at 127\.0\.0\.1:\d+ {sentence}") as failed,
     ):
         await use()
     assert part.trouble == str(failed.value)
@@ -153,7 +154,9 @@ async def test_an_ear_that_fails_is_one_sentence_and_the_next_turn_tries_again(
 
     behaviour.how = how
     expected = sentence.format(flag="STT", dashed="stt")
-    await fails_in_a_sentence_and_is_tried_again(ear, words, behaviour, expected, caplog)
+    await fails_in_a_sentence_and_is_tried_again(
+        ear, "recogniser", words, behaviour, expected, caplog
+    )
 
 
 @pytest.mark.parametrize(("how", "sentence"), [*FAILURES, ("cut", "broke off")])
@@ -169,7 +172,9 @@ async def test_a_voice_that_fails_is_one_sentence_and_the_next_turn_tries_again(
 
     behaviour.how = how
     expected = sentence.format(flag="TTS", dashed="tts")
-    await fails_in_a_sentence_and_is_tried_again(voice, seconds, behaviour, expected, caplog)
+    await fails_in_a_sentence_and_is_tried_again(
+        voice, "synthesiser", seconds, behaviour, expected, caplog
+    )
 
 
 async def test_what_passes_is_tried_again(

@@ -28,14 +28,6 @@ class ChatServer(ServerPart):
     _part, _flag, _silent = "language model", "llm", _SILENT
     writes = advice = ""
 
-    def __init__(self, address: str, model: str = "", key: str = "") -> None:
-        """Ask the model of this name; "": the only one that there is.
-
-        Raises:
-            InvalidSetting: that is no address.
-        """
-        super().__init__(address, model, key)
-
     async def answer(
         self, question: str, turns: Sequence[Turn] = (), instructions: str = "", language: str = ""
     ) -> AsyncGenerator[str, None]:

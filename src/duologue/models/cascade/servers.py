@@ -46,7 +46,7 @@ class ServerPart:
     _kinds: Sequence[str] = ()
     """Words of which the name of a fitting model has one; none: any may fit."""
 
-    def __init__(self, address: str, model: str, key: str) -> None:
+    def __init__(self, address: str, model: str = "", key: str = "") -> None:
         """Nothing is asked yet.
 
         Args:
