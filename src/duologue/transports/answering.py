@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from duologue.audio import REPLY_RATE, AudioChunk, Mp3Stream, PcmStream, WavStream
@@ -78,28 +79,28 @@ _STREAMS: dict[str, tuple[type[PcmStream], str]] = {
 _RAW = (PcmStream, f"audio/pcm;rate={REPLY_RATE};channels=1")
 
 
-class Answering:
-    """An endpoint: one request that is answered on its own.
+class Endpoint:
+    """A route of the API: who is let in, and how what is refused is told.
 
     What is refused, and what fails before anything is sent, is told as
     `{"error": {"message", "type", "code", "param"}}`. What fails later cuts the connection, so that
-    nobody takes the half for the whole. A request is abandoned when its client leaves.
+    nobody takes the half for the whole.
 
     CORS headers go to the origins that may connect, and to no other.
     """
 
-    kind = "application/json"
-    """The media type of its requests. A browser asks first (OPTIONS), and lets no other page in."""
-
-    method = "POST"
+    method: str
+    """Of its requests. A browser asks first (OPTIONS), and lets no other page in."""
 
     sound = "audio"
-    """The field of a request that holds its sound."""
+    """The field of a request that holds its sound, if one does."""
 
-    def __init__(self, admit: Admit, admission: Admission, questions: Questions) -> None:
-        self._admit = admit
+    def __init__(self, admission: Admission) -> None:
         self._admission = admission
-        self._questions = questions
+
+    def at(self, path: str) -> Route:
+        """The route to it."""
+        return Route(path, self, methods=[self.method, "OPTIONS"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve it."""
@@ -126,6 +127,33 @@ class Answering:
 
     def _check(self, request: Request) -> None:
         self._admission.check_key(request)
+
+    async def _reply(self, request: Request, reply: "Reply") -> None:
+        raise NotImplementedError
+
+    def _refusal(self, error: DuologueError, headers: Mapping[str, str]) -> JSONResponse:
+        status = _STATUS.get(type(error), 500)
+        if status == 500:
+            logger.error("an answer over HTTP failed", exc_info=error)
+        param = self.sound if isinstance(error, InvalidAudio) else getattr(error, "param", None)
+        reason = {"message": str(error), "type": error.type, "code": error.code, "param": param}
+        return JSONResponse({"error": reason}, status, {**_HEADERS.get(status, {}), **headers})
+
+
+class Answering(Endpoint):
+    """An endpoint whose requests have a body. An answer is abandoned when its client leaves."""
+
+    method = "POST"
+    kind = "application/json"
+    """The media type of its requests."""
+
+    def __init__(self, admit: Admit, admission: Admission, questions: Questions) -> None:
+        super().__init__(admission)
+        self._admit = admit
+        self._questions = questions
+
+    def _check(self, request: Request) -> None:
+        super()._check(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != self.kind:
             shown = quoted(kind) if kind else "without a label"
@@ -142,14 +170,6 @@ class Answering:
     async def answer(self, request: Request, body: Body, reply: "Reply") -> None:
         """Answer what is in the body, once it is here."""
         raise NotImplementedError
-
-    def _refusal(self, error: DuologueError, headers: Mapping[str, str]) -> JSONResponse:
-        status = _STATUS.get(type(error), 500)
-        if status == 500:
-            logger.error("an answer over HTTP failed", exc_info=error)
-        param = self.sound if isinstance(error, InvalidAudio) else getattr(error, "param", None)
-        reason = {"message": str(error), "type": error.type, "code": error.code, "param": param}
-        return JSONResponse({"error": reason}, status, {**_HEADERS.get(status, {}), **headers})
 
 
 class Reply:

@@ -15,7 +15,7 @@ from duologue.audio import INPUT_RATE
 from duologue.errors import DuologueError, InvalidRequest, ModelFailed, quoted
 from duologue.model import Speaker, Transcriber
 from duologue.transports.admission import Admission
-from duologue.transports.answering import Admit, Answering, Reply
+from duologue.transports.answering import Admit, Answering, Endpoint, Reply
 from duologue.transports.question import Body, Questions
 
 _T = TypeVar("_T")
@@ -37,27 +37,19 @@ def routes(admit: Admit, admission: Admission, questions: Questions, model: str)
     and `response_format` (mp3, wav, pcm at 24 kHz), and is streamed as it is made. `model` may be anything:
     there is one.
     """
-    models = _Models(admit, admission, questions, model)
-    transcriptions = _Transcriptions(admit, admission, questions)
-    speech = _Speech(admit, admission, questions)
     return [
-        Route("/v1/models", models, methods=["GET", "OPTIONS"]),
-        Route("/v1/audio/transcriptions", transcriptions, methods=["POST", "OPTIONS"]),
-        Route("/v1/audio/speech", speech, methods=["POST", "OPTIONS"]),
+        _Models(admission, model).at("/v1/models"),
+        _Transcriptions(admit, admission, questions).at("/v1/audio/transcriptions"),
+        _Speech(admit, admission, questions).at("/v1/audio/speech"),
     ]
 
 
-class _Models(Answering):
+class _Models(Endpoint):
     method = "GET"
 
-    def __init__(
-        self, admit: Admit, admission: Admission, questions: Questions, model: str
-    ) -> None:
-        super().__init__(admit, admission, questions)
+    def __init__(self, admission: Admission, model: str) -> None:
+        super().__init__(admission)
         self._model = model
-
-    def _check(self, request: Request) -> None:
-        self._admission.check_key(request)
 
     async def _reply(self, request: Request, reply: Reply) -> None:  # noqa: ARG002
         entry = {"id": self._model, "object": "model", "created": 0, "owned_by": "duologue"}

@@ -40,7 +40,7 @@ def routes(admit: Admit, admission: Admission, questions: Questions) -> list[Rou
     CORS headers go to the origins that may connect, and to no other. A body that is not labelled as
     JSON is refused, so a browser asks first (OPTIONS) and lets no other page in.
     """
-    return [Route("/chat", _Chat(admit, admission, questions), methods=["POST", "OPTIONS"])]
+    return [_Chat(admit, admission, questions).at("/chat")]
 
 
 class _Chat(Answering):
