@@ -26,7 +26,14 @@ from duologue.models.cascade.prompt import SMALL, messages
 from duologue.models.cascade.whisper import Whisper
 from duologue.receipt import Receipt
 from duologue.sound_files import read_audio
-from models.cascade.recordings import QUESTIONS
+
+_QUESTIONS = (
+    "What is your name?",
+    "Do you like music?",
+    "How are you today?",
+    "Where is the sea?",
+    "What shall I cook?",
+)
 
 
 async def parts() -> None:
@@ -70,7 +77,7 @@ async def long_conversation() -> None:
     await language.start()
     turns: list[Turn] = []
     times = []
-    for question in QUESTIONS * 4:
+    for question in _QUESTIONS * 4:
         token, answer = 0.0, ""
         begun = time.perf_counter()
         async with aclosing(language.answer(question, turns)) as pieces:

@@ -1,15 +1,22 @@
-"""The recogniser: what it mishears, what it makes up, how long one waits for it: `python -m bench.ear`."""
+"""The recogniser: what it mishears, what it makes up, how long one waits for it.
+
+`PYTHONPATH=tests python -m bench.ear`, or with the name of another model: `… -m bench.ear whisper-tiny.en`.
+"""
 
 import asyncio
+import functools
 import math
 import statistics
+import sys
 import time
 from typing import cast
+
+import numpy as np
 
 from bench.load import RECORDINGS as SHARED
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
 from duologue.events import Settings, SpeechStarted, TurnEnded
-from duologue.model import Capabilities, SpeechModel
+from duologue.model import Capabilities, Prompt, SpeechModel
 from duologue.models.cascade.whisper import Whisper
 from duologue.outbox import Outbox
 from duologue.overhearing import Overhearing
@@ -31,15 +38,17 @@ async def mistakes(whisper: Whisper) -> None:
         print("skipped: word errors; apt install pocketsphinx-testdata brings the recordings")
         return
     clips = recordings()
-    heard = [(await whisper.recognise(sound)).words for _, sound in clips]
-    errors = sum(wrong(said, text) for (said, _), text in zip(clips, heard, strict=True))
     count = sum(len(words(said)) for said, _ in clips)
-    exact = 0
+    errors, soft, exact = 0, 0, 0
+    for said, sound in clips:
+        errors += wrong(said, (await whisper.recognise(sound)).words)
+        softer = AudioChunk(sound.samples * np.float32(0.1), INPUT_RATE)
+        soft += wrong(said, (await whisper.recognise(softer)).words)
     for path, question in zip(SHARED, QUESTIONS, strict=False):
         exact += (await whisper.recognise(read_audio(path).at(INPUT_RATE))).words == question
     print(
-        f"{whisper.name}: {errors} of {count} recorded words wrong ({errors / count * 100:.1f} %); "
-        f"{exact} of {len(SHARED)} shared questions exact"
+        f"{whisper.name}: {errors} of {count} recorded words wrong ({errors / count * 100:.1f} %), "
+        f"{soft} where they are 20 dB softer; {exact} of {len(SHARED)} shared questions exact"
     )
 
 
@@ -85,12 +94,17 @@ class _Ear:
     )
 
     def __init__(self, whisper: Whisper) -> None:
-        self.overhear = whisper.overhear
+        self._whisper = whisper
+
+    async def overhear(self, prompt: Prompt) -> str:
+        return (await self._whisper.overhear(prompt.utterance, prompt.listener)).words
 
 
 async def _tail(whisper: Whisper, clip: AudioChunk, listener: str) -> tuple[float, float]:
     detector = TurnDetector(Silero().stream(), Settings(patience="fixed", silence=_EARLIEST))
-    overhearing = Overhearing(listener, cast("SpeechModel", _Ear(whisper)), detector, Outbox(60))
+    model = cast("SpeechModel", _Ear(whisper))
+    prompt = functools.partial(Prompt, listener=listener)
+    overhearing = Overhearing(model, detector, Outbox(60), prompt)
     sound = concatenate([silence(0.5, INPUT_RATE), clip, silence(2, INPUT_RATE)], INPUT_RATE)
     begun, result = time.perf_counter(), (math.nan, math.nan)
     async with asyncio.TaskGroup() as tasks:
@@ -109,7 +123,7 @@ async def _tail(whisper: Whisper, clip: AudioChunk, listener: str) -> tuple[floa
 
 
 async def measure() -> None:
-    whisper = Whisper()
+    whisper = Whisper(*sys.argv[1:2])
     await whisper.start()
     try:
         await mistakes(whisper)

@@ -1,4 +1,4 @@
-"""The synthesiser: how soon, how fast, how much of it is understood: `python -m bench.voice`."""
+"""The synthesiser: how soon, how fast, how well understood: `PYTHONPATH=tests python -m bench.voice`."""
 
 import asyncio
 import itertools

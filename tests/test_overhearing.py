@@ -5,7 +5,7 @@ import numpy as np
 from calls import HELLO, call
 from duologue.audio import INPUT_RATE, silence
 from duologue.errors import ModelFailed
-from duologue.events import SpeechStopped, TurnCommitted, UserOverheard, UserTranscribed
+from duologue.events import Settings, SpeechStopped, TurnCommitted, UserOverheard, UserTranscribed
 from duologue.testing import ScriptedModel, say, tone
 
 
@@ -35,6 +35,16 @@ async def test_each_look_sees_what_the_one_before_saw_and_more_and_the_prompt_al
             assert np.array_equal(shorter, longer[: len(shorter)])
         assert c.model.prompts[-1].listener == c.session.id
         assert {look.listener for look in c.model.overheard} == {c.session.id}
+
+
+async def test_a_look_knows_what_was_said_before() -> None:
+    async with call(script("a"), Settings(instructions="Be kind.")) as c:
+        for _ in range(2):
+            await c.live(tone(1.2), silence(4.0, INPUT_RATE))
+        first, last = c.model.overheard[0], c.model.overheard[-1]
+        assert not first.turns
+        assert [turn.reply_text for turn in last.turns] == ["Hi."]
+        assert first.instructions == last.instructions == "Be kind."
 
 
 async def test_a_pause_is_looked_at_as_soon_as_it_is_one_and_only_then() -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import cast
 
 from duologue.errors import DuologueError, ModelFailed, ModelUnavailable
@@ -70,6 +70,7 @@ class Child:
         self._complaint = ""
         self._reading = asyncio.Lock()
         self._dismissed = False
+        self._holds = 0
         self._listening = asyncio.create_task(self._listen())
         self.greeting: object = None
 
@@ -116,6 +117,28 @@ class Child:
     def alive(self) -> bool:
         """Whether it still runs, as far as is known."""
         return self._process.returncode is None
+
+    @property
+    def on_hold(self) -> bool:
+        """Whether somebody holds it."""
+        return self._holds > 0
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """While anybody is inside, it computes nothing; on Windows, which cannot stop it, it goes on."""
+        self._holds += 1
+        if self._holds == 1:
+            self._signal("SIGSTOP")
+        try:
+            yield
+        finally:
+            self._holds -= 1
+            if not self._holds:
+                self._signal("SIGCONT")
+
+    def _signal(self, name: str) -> None:
+        with contextlib.suppress(AttributeError, ProcessLookupError):
+            self._process.send_signal(getattr(signal, name))
 
     def send(self, data: bytes) -> None:
         """Write to its standard input; all of it arrives, whether somebody waits for it or not."""
@@ -228,6 +251,12 @@ class Kept:
                 self._child = await self._start()
                 self.trouble = ""
             return self._child
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """While anybody is inside, it computes nothing."""
+        with self._child.held() if self._child else contextlib.nullcontext():
+            yield
 
     async def ask(self, data: bytes, within: float, again: str) -> object:
         """What it answers to this; where it breaks down or hangs, the next one is asked once again.

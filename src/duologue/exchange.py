@@ -99,7 +99,9 @@ class Exchange:
         self._clock = clock
         self._endpoint = endpoint
         self._conversation = Conversation()
-        self._overhearing = Overhearing(session_id, model, detector, outbox)
+        self._overhearing = Overhearing(
+            model, detector, outbox, lambda utterance: self._prompt(ledger.newest, utterance)
+        )
         self.at_rest_since = clock.now()
         self._reply: _Reply | None = None
 
@@ -340,9 +342,7 @@ class Exchange:
 
     async def _generate(self, reply: _Reply) -> DuologueError | None:
         """Take what the model says; gives back why it stopped, if not at its end."""
-        past = self._ledger.before(reply.turn)
-        instructions = self._detector.settings.instructions
-        prompt = Prompt(reply.utterance, past, instructions, listener=self._id)
+        prompt = self._prompt(reply.turn, reply.utterance)
         try:
             async with aclosing(self._model.reply(prompt)) as chunks:
                 async for chunk in chunks:
@@ -355,6 +355,10 @@ class Exchange:
             logger.exception("%s: the model failed", self._id)
             return ModelFailed(f"the model failed: {error or type(error).__name__}")
         return None
+
+    def _prompt(self, turn: Turn | None, utterance: AudioChunk) -> Prompt:
+        past = self._ledger.before(turn)
+        return Prompt(utterance, past, self._detector.settings.instructions, self._id)
 
     def _take_chunk(self, reply: _Reply, chunk: ReplyChunk) -> None:
         receipt = reply.turn.receipt

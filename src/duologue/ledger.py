@@ -88,7 +88,7 @@ class Ledger:
         """Seconds."""
         return self._clock.now() - self.last_word
 
-    def before(self, turn: Turn) -> Sequence[Turn]:
+    def before(self, turn: Turn | None) -> Sequence[Turn]:
         """The conversation, oldest first, but for this turn."""
         return [past for past in self._record.turns() if past is not turn]
 

@@ -159,12 +159,12 @@ class SpeechModel(Protocol):
 class Overhearer(Protocol):
     """A model that hears while the user still speaks, so that it has less to do afterwards."""
 
-    async def overhear(self, utterance: AudioChunk, listener: str) -> str:
-        """Work ahead on an utterance that goes on. May be cancelled.
+    async def overhear(self, prompt: Prompt) -> str:
+        """Work ahead on a prompt whose utterance goes on. May be cancelled.
 
         Args:
-            utterance: so far, at `INPUT_RATE`: the samples of the call before, and more.
-            listener: whose it is; the prompt with the whole of it has the same.
+            prompt: with the utterance so far: the samples of the call before, and more. The prompt that is
+                answered in the end has the same listener.
 
         Returns:
             The words that will not change any more.

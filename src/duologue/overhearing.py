@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from duologue.audio import AudioChunk
 from duologue.errors import DuologueError
 from duologue.events import UserOverheard
-from duologue.model import Overhearer, SpeechModel
+from duologue.model import Overhearer, Prompt, SpeechModel
 from duologue.outbox import Outbox
 from duologue.turn import TurnDetector
 
@@ -22,9 +23,21 @@ class Overhearing:
     """
 
     def __init__(
-        self, listener: str, model: SpeechModel, detector: TurnDetector, outbox: Outbox
+        self,
+        model: SpeechModel,
+        detector: TurnDetector,
+        outbox: Outbox,
+        prompt: Callable[[AudioChunk], Prompt],
     ) -> None:
-        self._listener = listener
+        """Listen for a session.
+
+        Args:
+            model: that hears along, if it can.
+            detector: that knows when the user speaks.
+            outbox: for what is settled.
+            prompt: what the model would be asked, if this were the utterance.
+        """
+        self._prompt = prompt
         self._model = model
         self._detector = detector
         self._outbox = outbox
@@ -49,7 +62,9 @@ class Overhearing:
             self._position, self._pause = self._detector.began, 0
         if turn_id is not None and not self._look and self._is_due():
             self._position, self._pause = self._detector.position, self._detector.pause
-            self._look = tasks.create_task(self._overhear(turn_id, self._detector.so_far()))
+            self._look = tasks.create_task(
+                self._overhear(turn_id, self._prompt(self._detector.so_far()))
+            )
 
     def stop(self) -> None:
         """Let go of the utterance."""
@@ -62,16 +77,16 @@ class Overhearing:
             return pause != self._pause
         return self._detector.hears_speech and self._detector.position - self._position >= _STEP
 
-    async def _overhear(self, turn_id: str, utterance: AudioChunk) -> None:
+    async def _overhear(self, turn_id: str, prompt: Prompt) -> None:
         look = asyncio.current_task()
         try:
             model: Overhearer = self._model  # type: ignore[assignment]  # its capabilities say so
-            words = await model.overhear(utterance, self._listener)
+            words = await model.overhear(prompt)
         except DuologueError as error:
             # The reply will tell; what is overheard only saves time.
-            logger.debug("%s: not overheard: %s", self._listener, error)
+            logger.debug("%s: not overheard: %s", prompt.listener, error)
         except Exception:
-            logger.exception("%s: the model failed as it overheard", self._listener)
+            logger.exception("%s: the model failed as it overheard", prompt.listener)
         else:
             if turn_id == self._turn_id:
                 self._tell(turn_id, words)

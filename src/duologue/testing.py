@@ -71,7 +71,7 @@ class ScriptedModel:
 
     Attributes:
         prompts: what it was asked, in order.
-        overheard: what it heard while it went on, in order: an utterance and its listener.
+        overheard: what it heard while it went on, in order.
         abandoned: how many replies were closed before their end.
     """
 
@@ -118,9 +118,9 @@ class ScriptedModel:
             self.abandoned += 1
             raise
 
-    async def overhear(self, utterance: AudioChunk, listener: str) -> str:
+    async def overhear(self, prompt: Prompt) -> str:
         """What the script says of it."""
-        self.overheard.append(Prompt(utterance, listener=listener))
+        self.overheard.append(prompt)
         words = self._words[min(len(self.overheard), len(self._words)) - 1]
         if isinstance(words, Exception):
             raise words

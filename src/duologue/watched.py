@@ -85,9 +85,9 @@ class Watched:
         finally:
             await watch.end()
 
-    async def overhear(self, utterance: AudioChunk, listener: str) -> str:
+    async def overhear(self, prompt: Prompt) -> str:
         """What the model, an `Overhearer`, has understood so far."""
-        words = await cast(Overhearer, self._model).overhear(utterance, listener)
+        words = await cast(Overhearer, self._model).overhear(prompt)
         if not isinstance(words, str):
             raise ModelFailed("the model overheard words that are no str")
         return words

@@ -1,7 +1,9 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
+import openai
 import pytest
 import pytest_asyncio
 
@@ -10,7 +12,7 @@ pytest.importorskip("xllamacpp")
 from duologue import weights
 from duologue.models.cascade.language import LanguageModel
 from duologue.models.cascade.prompt import SMALL, messages
-from models.cascade.rig import computed, needs_weights, together, turn, until
+from models.cascade.rig import children, computed, needs_weights, together, turn, until
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -73,6 +75,68 @@ async def test_a_conversation_of_any_length_is_answered(language: LanguageModel)
                 assert begun.result()
             begun.cancel()
             await asyncio.wait([begun])
+
+
+@needs_weights
+@together
+async def test_what_was_read_ahead_is_not_read_again(
+    language: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    next_piece = openai.AsyncStream.__anext__
+
+    async def seen(stream: openai.AsyncStream[Any]) -> Any:
+        piece = await next_piece(stream)
+        if progress := (piece.model_extra or {}).get("prompt_progress"):
+            read.append(progress["total"] - progress["cache"])
+        return piece
+
+    monkeypatch.setattr(openai.AsyncStream, "__anext__", seen)
+    turns = [turn("Tell me a story of five foxes.", "There were five foxes in a wood. " * 5)]
+    language.read_ahead(turns, "You like animals.")
+    language.read_ahead(turns, "You like animals.")
+    await asyncio.wait([*language._reading.values()])
+    ahead, read[:] = list(read), []
+    language.read_ahead(turns, "You like animals.")
+    assert not language._reading
+    async with contextlib.aclosing(language.answer("Why?", turns, "You like animals.")) as answer:
+        await anext(answer)
+    assert max(ahead) > 50
+    assert 0 < max(read) < 20
+
+
+@needs_weights
+@together
+async def test_who_asks_while_it_reads_ahead_waits_for_that(language: LanguageModel) -> None:
+    turns = [turn("What is in the box?", "There is a green frog in the box.")]
+    language.read_ahead(turns)
+    (reading,) = language._reading.values()
+    answer = language.answer("Which animal is in the box?", turns)
+    async with contextlib.aclosing(answer):
+        first = await anext(answer)
+        assert reading.done()
+        assert "frog" in first + "".join([piece async for piece in answer])
+
+
+@needs_weights
+@together
+async def test_one_that_is_held_stands_still_and_is_not_taken_for_hung(
+    language: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("duologue.models.cascade.language._PATIENCE", 0.6)
+    monkeypatch.setattr("duologue.models.cascade.language._LOOK", 0.1)
+    pid = [process.pid for process in children("llama_child")]
+    answer = language.answer("Count from one to twenty.")
+    async with contextlib.aclosing(answer):
+        first = await anext(answer)
+        with language.held(), language.held():
+            following = asyncio.create_task(anext(answer))
+            await asyncio.sleep(0.1)
+            before = computed("llama_child")
+            await asyncio.sleep(2)
+            assert computed("llama_child") == before
+        assert len(first + await following + "".join([piece async for piece in answer])) > 20
+    assert [process.pid for process in children("llama_child")] == pid
 
 
 def test_the_conversation_has_instructions_and_the_turns_that_were_heard() -> None:

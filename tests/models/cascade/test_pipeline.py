@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import subprocess
 import sys
 import time
@@ -19,9 +20,20 @@ from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, silence
 from duologue.errors import InvalidSetting, ModelUnavailable
 from duologue.model import Prompt, ReplyChunk, SpeechModel, load_model
 from duologue.models import cascade
+from duologue.models.cascade.espeak import Espeak
 from duologue.models.cascade.language import LanguageModel
+from duologue.models.cascade.pipeline import Cascade
 from duologue.sound_files import read_audio
-from models.cascade.rig import LIMIT, abandon, collect, needs_weights, said, spoken, together
+from models.cascade.rig import (
+    LIMIT,
+    abandon,
+    children,
+    collect,
+    needs_weights,
+    said,
+    spoken,
+    together,
+)
 
 
 @needs_weights
@@ -73,6 +85,36 @@ async def test_the_first_clause_comes_before_the_last_is_written(
         if chunk.audio:
             heard.set()
     assert said(chunks) == "This is the first sentence. This is the second one."
+
+
+@needs_weights
+@together
+async def test_a_voice_that_takes_all_processors_has_them_for_itself(
+    model: SpeechModel, speech: AudioChunk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice = cast(Cascade, model)._synthesiser
+    seen: list[str] = []
+
+    async def speak(self: Espeak, *arguments: Any) -> AsyncIterator[AudioChunk]:
+        async with contextlib.aclosing(of_old(self, *arguments)) as sounds:
+            async for sound in sounds:
+                await asyncio.sleep(0.1)
+                seen.extend(process.status() for process in children("llama_child"))
+                yield sound
+
+    of_old = Espeak.speak
+    monkeypatch.setattr(Espeak, "speak", speak)
+    monkeypatch.setattr(Espeak, "threads", 99)
+    assert said(await collect(model, Prompt(speech)))
+    assert voice.threads == 99
+    assert set(seen) == {"stopped"}
+    assert {process.status() for process in children("llama_child")} != {"stopped"}
+    # One of several would wait for the voice of another.
+    async with contextlib.aclosing(model.reply(Prompt(speech))) as other:
+        await anext(other)
+        seen.clear()
+        await collect(model, Prompt(speech))
+        assert "stopped" not in seen
 
 
 @needs_weights

@@ -43,7 +43,7 @@ async def test_an_utterance_is_sent_as_a_file(ear: RemoteRecogniser, behaviour: 
     assert asked["model"] == "small"  # type: ignore[index]
     assert "language" not in asked  # type: ignore[operator]
     assert read_audio(asked["file"]).duration == 1.0  # type: ignore[index]
-    assert await ear.overhear(silence(1.0, INPUT_RATE), "a") == ""
+    assert await ear.overhear(silence(1.0, INPUT_RATE), "a") == Heard("")
     assert ear.name.startswith("small (at 127.0.0.1:")
 
 

@@ -65,6 +65,15 @@ def test_a_text_that_goes_round_in_circles_is_dropped_from_there_on() -> None:
     assert plausible([*first, *said((2.0, 9.0, round_and_round))], 10, -0.1, 0.0) == first
 
 
+def test_what_has_no_letter_is_no_word() -> None:
+    found = [
+        Segment(0.0, 2.0, " ¶¶¶¶¶¶¶¶"),
+        Segment(2.0, 4.0, " 明天见"),
+        Segment(4.0, 5.0, " ..."),
+    ]
+    assert plausible(found, 6.0, -0.2, 0.1) == found[1:2]
+
+
 def test_segments_are_joined_to_one_text() -> None:
     assert joined(said((0, 1, " Well, "), (1, 2, " yes."))) == "Well, yes."
     assert joined([]) == ""

@@ -164,7 +164,7 @@ def test_the_smaller_network_refuses_what_is_not_english() -> None:
 @together
 async def test_words_are_heard_while_they_are_spoken(whisper: Whisper) -> None:
     story = await spoken(STORY)
-    told = [await whisper.overhear(sound, "a") for sound in grown(story, 1.0)]
+    told = [(await whisper.overhear(sound, "a")).words for sound in grown(story, 1.0)]
     heard = (await whisper.recognise(story, "a")).words
     assert len(told[len(told) // 2].split()) > 5
     # Nearly all that was told so early stands; a synthesised voice is not easy to hear.
@@ -179,7 +179,7 @@ async def test_what_was_heard_in_a_pause_is_not_worked_out_again(
     whisper: Whisper, speech: AudioChunk
 ) -> None:
     paused = concatenate([speech, silence(0.2, INPUT_RATE)], INPUT_RATE)
-    assert words(await whisper.overhear(paused, "b")) == words(QUESTION)
+    assert words((await whisper.overhear(paused, "b")).words) == words(QUESTION)
     (process,) = children("whisper_child")
     process.suspend()  # nothing can be worked out now
     longer = concatenate([paused, silence(0.5, INPUT_RATE)], INPUT_RATE)
@@ -245,10 +245,10 @@ async def test_where_looks_take_long_only_pauses_are_looked_at(
     process.suspend()  # who asks it waits
     middle = speech.between(0, 1.0)
     assert np.abs(middle.samples[-1024:]).max() > 0.05
-    assert await whisper.overhear(middle, "e") == ""
+    assert (await whisper.overhear(middle, "e")).words == ""
     process.resume()
     paused = concatenate([speech, silence(0.2, INPUT_RATE)], INPUT_RATE)
-    assert words(await whisper.overhear(paused, "e")) == words(QUESTION)
+    assert words((await whisper.overhear(paused, "e")).words) == words(QUESTION)
 
 
 @together

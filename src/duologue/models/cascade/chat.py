@@ -28,6 +28,13 @@ class ChatServer(ServerPart):
     _part, _flag, _silent = "language model", "llm", _SILENT
     writes = advice = ""
 
+    def read_ahead(self, turns: Sequence[Turn], instructions: str = "", language: str = "") -> None:
+        """Nothing: a server may ask for money."""
+
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """It computes elsewhere."""
+        return contextlib.nullcontext()
+
     async def answer(
         self, question: str, turns: Sequence[Turn] = (), instructions: str = "", language: str = ""
     ) -> AsyncGenerator[str, None]:

@@ -60,6 +60,7 @@ class Espeak:
     """Speaks clauses, one after the other, on a thread of its own (the work is done without the GIL)."""
 
     trouble = ""
+    threads = 0
 
     def __init__(self, voice: str = "", speed: float = 1.0) -> None:
         """Speak with a voice of espeak-ng, such as en-us, en-gb, de or en-us+f3.

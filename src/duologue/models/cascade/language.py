@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -62,6 +63,8 @@ class LanguageModel:
         self._waits: set[asyncio.Timeout] = set()  # each ends when there is no sign of life
         self._gave = 0.0  # when anybody was last given anything
         self._computed = b""
+        self._read: deque[str] = deque(maxlen=SLOTS)  # conversations without their questions
+        self._reading: dict[str, asyncio.Task[None]] = {}
         self._client = openai.AsyncOpenAI(
             api_key=self._key,
             base_url="http://127.0.0.1/v1",  # its port is known when the process runs
@@ -113,26 +116,64 @@ class LanguageModel:
             ModelFailed: the language model broke down or hung; a new one starts.
         """
         whole = True
-        async with (
-            self._slots,
-            contextlib.aclosing(
-                self._pieces(messages(question, turns, instructions, language, self._style))
-            ) as pieces,
-        ):
+        conversation = messages(question, turns, instructions, language, self._style)
+        before = str(conversation[:-1])
+        if reading := self._reading.get(before):
+            await asyncio.wait([reading])
+        self._note(before)
+        async with self._slots, contextlib.aclosing(self._pieces(conversation)) as pieces:
             async for piece, whole in pieces:  # noqa: B007  (the last one's is looked at below)
                 if piece:
                     yield piece
         if not whole:
             raise AnswerCut(f"the answer has more than {_LONGEST_ANSWER} tokens")
 
+    def read_ahead(self, turns: Sequence[Turn], instructions: str = "", language: str = "") -> None:
+        """Begin to read what was said before the next question.
+
+        To read an answer again that was broken off, or to forget old turns, takes as long as 100 words.
+        """
+        if self._style is not SMALL and not language:
+            return  # what it reads begins with the language
+        conversation = messages("", turns, instructions, language, self._style)
+        before = str(conversation[:-1])
+        if before in self._read or before in self._reading or self._slots.locked():
+            return
+        task = self._reading[before] = asyncio.create_task(self._read_through(before, conversation))
+        task.add_done_callback(lambda _: self._reading.pop(before))
+
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """While inside, the process stands still."""
+        return self._kept.held()
+
     async def close(self) -> None:
         """End the process."""
+        for task in list(self._reading.values()):
+            task.cancel()
         await self._kept.close()
         await self._client.close()
 
     async def _warm_up(self) -> None:
         async with contextlib.aclosing(self.answer("Hello.")) as answer:
             await anext(answer)
+
+    async def _read_through(
+        self, before: str, conversation: list[ChatCompletionMessageParam]
+    ) -> None:
+        try:
+            async with self._slots, contextlib.aclosing(self._write(conversation, 0)) as pieces:
+                async for _ in pieces:
+                    pass
+        except ModelFailed as error:
+            _log.warning("%s; it only read ahead", error)
+        else:
+            self._note(before)
+
+    def _note(self, before: str) -> None:
+        """This is what was read last."""
+        with contextlib.suppress(ValueError):
+            self._read.remove(before)
+        self._read.append(before)
 
     async def _pieces(
         self, conversation: list[ChatCompletionMessageParam]
@@ -156,7 +197,7 @@ class LanguageModel:
                 return
 
     async def _write(
-        self, conversation: list[ChatCompletionMessageParam]
+        self, conversation: list[ChatCompletionMessageParam], longest: int = _LONGEST_ANSWER
     ) -> AsyncGenerator[tuple[str, bool], None]:
         child = await self._kept.ready()
         ended = False
@@ -167,7 +208,7 @@ class LanguageModel:
                     model="here",
                     messages=conversation,
                     stream=True,
-                    max_tokens=_LONGEST_ANSWER,
+                    max_tokens=longest,
                     temperature=0,
                     extra_body=_SAMPLING,
                 ),
@@ -229,7 +270,7 @@ class LanguageModel:
         """Look now and then, while somebody waits, whether the process computes."""
         if wait in self._waits:
             computed = child.computed()
-            if computed != self._computed:
+            if computed != self._computed or child.on_hold:
                 self._computed = computed
                 self._prolong()
             asyncio.get_running_loop().call_later(_LOOK, self._look, child, wait)
@@ -241,6 +282,7 @@ class LanguageModel:
                 wait.reschedule(asyncio.get_running_loop().time() + _PATIENCE)
 
     async def _start_child(self) -> Child:
+        self._read.clear()
         child = await Child.start(
             "language model",
             "duologue.models.cascade.llama_child",

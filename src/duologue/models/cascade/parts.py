@@ -4,6 +4,7 @@ Each may run on this computer or on a server; the chain does not know which.
 """
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,18 +59,19 @@ class Part(Protocol):
 class Recogniser(Part, Protocol):
     """Speech to words. One object for all sessions; it serves them in turn, the final words first."""
 
-    async def overhear(self, utterance: AudioChunk, listener: str) -> str:
+    async def overhear(self, utterance: AudioChunk, listener: str) -> Heard:
         """Work ahead on an utterance that still goes on.
 
         A call replaces the listener's one before; it may be cancelled. A recogniser that cannot work
-        ahead returns "" at once.
+        ahead gives back no words at once.
 
         Args:
             utterance: so far, at `INPUT_RATE`: the samples of the call before, and more.
             listener: whose it is; one at a time each.
 
         Returns:
-            The words that will not change any more.
+            The words that will not change any more, and the language, as far as it is known: also of
+            what the listener said before.
 
         Raises:
             ModelFailed: it broke down or hangs.
@@ -107,6 +109,22 @@ class LanguageModel(Part, Protocol):
     @property
     def advice(self) -> str: ...  # noqa: D102
 
+    def read_ahead(self, turns: Sequence[Turn], instructions: str = "", language: str = "") -> None:
+        """Begin to read what the next answer to this conversation goes by, while the user still speaks.
+
+        Takes no time, and changes no answer. One that would gain nothing by it does nothing.
+
+        Args:
+            turns: all so far, oldest first.
+            instructions: of the session.
+            language: that the user speaks, ISO 639-1; empty: not known.
+        """
+        ...
+
+    def held(self) -> AbstractContextManager[None]:
+        """While inside, it computes nothing on this computer, so that another part has the processors."""
+        ...
+
     def answer(
         self,
         question: str,
@@ -130,7 +148,14 @@ class LanguageModel(Part, Protocol):
 
 
 class Synthesiser(Part, Protocol):
-    """Words to speech. One object for all sessions; it serves them in turn, clause by clause."""
+    """Words to speech. One object for all sessions; it serves them in turn, clause by clause.
+
+    Attributes:
+        threads: that compute on this computer for long, while it speaks; 0: it is quick, or elsewhere.
+    """
+
+    @property
+    def threads(self) -> int: ...  # noqa: D102
 
     def speak(
         self, words: str, language: str = "", voice: str = "", speed: float = 0.0

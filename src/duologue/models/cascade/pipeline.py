@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 from duologue.audio import REPLY_RATE, AudioChunk, concatenate, silence
+from duologue.cpus import cpus
 from duologue.model import Capabilities, Prompt, ReplyChunk
 from duologue.models.cascade.clauses import Clauses, speakable
 from duologue.models.cascade.parts import (
@@ -42,6 +43,7 @@ class Cascade:
         self._recogniser = recogniser
         self._language_model = language_model
         self._synthesiser = synthesiser
+        self._under_way = 0  # replies
 
     @property
     def _parts(self) -> tuple[Part, ...]:
@@ -81,12 +83,23 @@ class Cascade:
                 await self.close()
                 raise failure
 
-    async def overhear(self, utterance: AudioChunk, listener: str) -> str:
-        """The words that are settled, of an utterance that goes on."""
-        return await self._recogniser.overhear(utterance, listener)
+    async def overhear(self, prompt: Prompt) -> str:
+        """The words that are settled, so far. What was said before is read meanwhile."""
+        heard = await self._recogniser.overhear(prompt.utterance, prompt.listener)
+        self._language_model.read_ahead(prompt.turns, prompt.instructions, heard.language)
+        return heard.words
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyChunk, None]:
         """What was said, then the answer, clause by clause as it is written."""
+        self._under_way += 1
+        try:
+            async with contextlib.aclosing(self._reply(prompt)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            self._under_way -= 1
+
+    async def _reply(self, prompt: Prompt) -> AsyncGenerator[ReplyChunk, None]:
         heard = await self._recogniser.recognise(prompt.utterance, prompt.listener)
         yield ReplyChunk(user_text=heard.words)
         if not heard.words:
@@ -159,11 +172,20 @@ class Cascade:
         """A clause: its words come with the sound that they are in, as far as one can tell."""
         left = speakable(clause)
         async with contextlib.aclosing(self._synthesiser.speak(clause.strip(), language)) as sounds:
-            async for sound in sounds:
+            while sound := await self._made(sounds):
                 told, left = _within(left, sound.duration)
                 yield ReplyChunk(sound, told)
         if left:
             yield ReplyChunk(text=left)
+
+    async def _made(self, sounds: AsyncGenerator[AudioChunk, None]) -> AudioChunk | None:
+        """The next sound. Where the voice takes all processors, the language model writes on afterwards.
+
+        It has written more than is spoken by then. Where there are several replies, it has to write others.
+        """
+        alone = self._under_way == 1 and self._synthesiser.threads >= cpus()
+        with self._language_model.held() if alone else contextlib.nullcontext():
+            return await anext(sounds, None)
 
 
 def _pause_after(words: str) -> float:

@@ -36,9 +36,9 @@ class RemoteRecogniser(ServerPart):
         super().__init__(address, model, key)
         self._language = language
 
-    async def overhear(self, utterance: AudioChunk, listener: str) -> str:  # noqa: ARG002
+    async def overhear(self, utterance: AudioChunk, listener: str) -> Heard:  # noqa: ARG002
         """Nothing: the utterance is sent when it is over."""
-        return ""
+        return Heard("", self._language)
 
     async def recognise(
         self,
@@ -82,6 +82,7 @@ class RemoteSynthesiser(ServerPart):
     """Speaks as it comes: raw PCM where the server gives it, else whole files."""
 
     _part, _flag, _silent = "synthesiser", "tts", _SILENT
+    threads = 0
     _kinds = ("tts", "speech", "kokoro", "orpheus")
 
     def __init__(

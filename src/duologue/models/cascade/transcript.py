@@ -87,6 +87,8 @@ def plausible(
             break
         if loops(segment.words):
             break
+        if not any(map(str.isalnum, segment.words)):
+            continue  # music was "¶¶¶¶" to it
         kept.append(segment)
     return kept
 

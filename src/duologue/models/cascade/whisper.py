@@ -131,7 +131,7 @@ class Whisper:
         self._model = smaller
         await self._kept.close()
 
-    async def overhear(self, utterance: AudioChunk, listener: str) -> str:
+    async def overhear(self, utterance: AudioChunk, listener: str) -> Heard:
         """The words so far that will hardly change, of an utterance that goes on.
 
         While others wait, or the machine is slow, nothing is worked out but in pauses.
@@ -141,6 +141,10 @@ class Whisper:
         """
         samples = utterance.samples
         state = self._listener(listener, samples)
+        words = await self._ahead_of(state, samples, listener)
+        return Heard(words, state.fixed or state.language)
+
+    async def _ahead_of(self, state: Overheard, samples: Samples, listener: str) -> str:
         if len(samples) - state.begin < _SHORTEST or _silent(samples):
             return state.stable
         rank = _PAUSE if _fades(samples) else _ON

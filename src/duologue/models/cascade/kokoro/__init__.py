@@ -88,6 +88,11 @@ class Kokoro:
         )
 
     @property
+    def threads(self) -> int:
+        """That compute."""
+        return 0 if self._slow else self._threads
+
+    @property
     def trouble(self) -> str:
         """What is wrong with the process at this moment; empty: nothing."""
         return self._kept.trouble
