@@ -72,13 +72,15 @@ async def _write(language: LanguageModel, words: str) -> tuple[float, float, str
 
 
 async def long_conversation() -> None:
-    """The first token of each turn: what was said before is read once, and forgotten from its front."""
+    """The first token of each turn: what was said before is read while the user speaks."""
     language = LanguageModel(weights.locate("smollm2-135m"))
     await language.start()
     turns: list[Turn] = []
     times = []
     for question in _QUESTIONS * 4:
         token, answer = 0.0, ""
+        language.read_ahead(turns)
+        await asyncio.sleep(1.5)  # the user speaks
         begun = time.perf_counter()
         async with aclosing(language.answer(question, turns)) as pieces:
             with contextlib.suppress(AnswerCut):
