@@ -65,6 +65,16 @@ def test_a_text_that_goes_round_in_circles_is_dropped_from_there_on() -> None:
     assert plausible([*first, *said((2.0, 9.0, round_and_round))], 10, -0.1, 0.0) == first
 
 
+def test_what_it_writes_until_there_is_no_room_left_was_said_once() -> None:
+    twice = " 8 of spades, 4 of clubs, 8 of spades, 4 of clubs, 8 of"
+    cut = [Segment(0.0, None, twice)]
+    assert plausible(cut, 3.0, -0.2, 0.1) == [Segment(0.0, None, " 8 of spades, 4 of clubs,")]
+    whole = [Segment(0.0, 2.9, twice)]
+    assert plausible(whole, 3.0, -0.2, 0.1) == whole
+    short = [Segment(0.0, None, " No, no, no, no.")]
+    assert plausible(short, 3.0, -0.2, 0.1) == short
+
+
 def test_what_has_no_letter_is_no_word() -> None:
     found = [
         Segment(0.0, 2.0, " ¶¶¶¶¶¶¶¶"),
@@ -94,6 +104,13 @@ def test_who_stresses_a_word_goes_in_no_circle(words: str) -> None:
 
 
 def test_words_are_doubted_where_it_is_unsure_or_nobody_seems_to_speak() -> None:
-    assert doubtful(-1.1, 0.0)
-    assert doubtful(-0.3, 0.5)
-    assert not doubtful(-0.8, 0.3)
+    words = [Segment(0.0, 2.0, " Good morning.")]
+    assert doubtful(words, -1.1, 0.0)
+    assert doubtful(words, -0.3, 0.5)
+    assert not doubtful(words, -0.8, 0.3)
+
+
+def test_words_are_doubted_where_they_went_in_a_circle() -> None:
+    music = [Segment(float(at), at + 1.0, " Music") for at in range(9)]
+    assert doubtful(music, -0.5, 0.3)
+    assert not doubtful(music[:2], -0.5, 0.3)

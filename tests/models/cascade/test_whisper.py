@@ -74,8 +74,11 @@ async def test_the_loudness_hardly_matters(
 
 @together
 async def test_a_whispered_question_is_heard(whisper: Whisper) -> None:
-    heard = await whisper.recognise(await spoken("What is the capital of France?", "en-us+whisper"))
-    assert words(heard.words) == words("What is the capital of France?")
+    question, errors = "What is the capital of France?", 0
+    for _ in range(5):  # the whisper is a noise, another one each time
+        heard = await whisper.recognise(await spoken(question, "en-us+whisper"))
+        errors += wrong(question, heard.words)
+    assert errors <= 6  # of 30 words: one question in 12 had two wrong
 
 
 @together

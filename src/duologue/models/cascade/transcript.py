@@ -3,7 +3,7 @@
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SECOND = 50
 """Timestamp tokens, and encoder's frames, in a second."""
@@ -11,6 +11,7 @@ SECOND = 50
 _LATE = 0.1  # seconds before the end of the sound from which on a segment would be behind it
 _LOOPS = 2.4  # compression ratio above which a text repeats itself (Whisper's own limit)
 _LOOPS_WORDS = 5  # times that the same few words may follow each other at most, less one
+_SENTENCE = 4  # words that are no more than once in a row in what has no end
 _UNSURE = (
     -1.0
 )  # mean log probability of a token below which it may be made up (Whisper's own limit)
@@ -89,18 +90,28 @@ def plausible(
             break
         if not any(map(str.isalnum, segment.words)):
             continue  # music was "¶¶¶¶" to it
-        kept.append(segment)
+        kept.append(segment if segment.end else replace(segment, words=_once(segment.words)))
     return kept
 
 
-def doubtful(score: float, nothing: float) -> bool:
+def _once(words: str) -> str:
+    """What was not ended, without its repetitions: it was written until there was no room left."""
+    every = words.split()
+    for count in range(_SENTENCE, len(every) // 2 + 1):
+        if every[count:] == every[:-count]:
+            return " " + " ".join(every[:count])
+    return words
+
+
+def doubtful(found: Sequence[Segment], score: float, nothing: float) -> bool:
     """Whether somebody else must have heard speech, too, before these words are believed.
 
     Args:
+        found: all that was written; of music, "Music" nine times.
         score: mean log probability of the tokens.
         nothing: probability that nobody speaks.
     """
-    return score < _UNSURE or nothing > _DOUBTFUL
+    return score < _UNSURE or nothing > _DOUBTFUL or loops(joined(found))
 
 
 def loops(words: str) -> bool:

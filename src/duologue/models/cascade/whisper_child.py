@@ -92,7 +92,7 @@ class Whisper:
             "segments": [[segment.start, segment.end, segment.words] for segment in kept],
             "language": language,
             "score": score,
-            "doubtful": transcript.doubtful(score, nothing),
+            "doubtful": transcript.doubtful(found, score, nothing),
         }
 
     def _encode(self, samples: Any) -> Any:
