@@ -157,6 +157,10 @@ class Synthesiser(Part, Protocol):
     @property
     def threads(self) -> int: ...  # noqa: D102
 
+    def for_reply(self) -> "AbstractContextManager[Synthesiser]":
+        """Who speaks one reply: this one, or a quicker one where this one has its hands full."""
+        ...
+
     def speak(
         self, words: str, language: str = "", voice: str = "", speed: float = 0.0
     ) -> AsyncGenerator[AudioChunk, None]:

@@ -93,19 +93,20 @@ class Cascade:
         """What was said, then the answer, clause by clause as it is written."""
         self._under_way += 1
         try:
-            async with contextlib.aclosing(self._reply(prompt)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            with self._synthesiser.for_reply() as voice:
+                async with contextlib.aclosing(self._reply(prompt, voice)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
         finally:
             self._under_way -= 1
 
-    async def _reply(self, prompt: Prompt) -> AsyncGenerator[ReplyChunk, None]:
+    async def _reply(self, prompt: Prompt, voice: Synthesiser) -> AsyncGenerator[ReplyChunk, None]:
         heard = await self._recogniser.recognise(prompt.utterance, prompt.listener)
         yield ReplyChunk(user_text=heard.words)
         if not heard.words:
             # Said once: who makes noise is not told so again and again.
             if not prompt.turns or prompt.turns[-1].user_text:
-                async for chunk in self._say(_NOT_HEARD, "en"):
+                async for chunk in self._say(_NOT_HEARD, "en", voice):
                     yield chunk
             return
         pause, space = 0.0, ""
@@ -115,13 +116,13 @@ class Cascade:
                 if not (words := speakable(clause)):
                     continue
                 first = True
-                async with contextlib.aclosing(self._say(clause, language)) as chunks:
+                async with contextlib.aclosing(self._say(clause, language, voice)) as chunks:
                     async for chunk in chunks:
                         yield _after(chunk, pause, space) if first else chunk
                         first = False
                 pause, space = _pause_after(words), " "
         if not space:
-            async for chunk in self._say(_SPEECHLESS, "en"):
+            async for chunk in self._say(_SPEECHLESS, "en", voice):
                 yield chunk
 
     async def transcribe(self, utterance: AudioChunk, language: str = "") -> tuple[str, str]:
@@ -168,22 +169,26 @@ class Cascade:
         if (rest := clauses.flush()) and not (cut and said):
             yield rest
 
-    async def _say(self, clause: str, language: str) -> AsyncGenerator[ReplyChunk, None]:
+    async def _say(
+        self, clause: str, language: str, voice: Synthesiser
+    ) -> AsyncGenerator[ReplyChunk, None]:
         """A clause: its words come with the sound that they are in, as far as one can tell."""
         left = speakable(clause)
-        async with contextlib.aclosing(self._synthesiser.speak(clause.strip(), language)) as sounds:
-            while sound := await self._made(sounds):
+        async with contextlib.aclosing(voice.speak(clause.strip(), language)) as sounds:
+            while sound := await self._made(sounds, voice.threads):
                 told, left = _within(left, sound.duration)
                 yield ReplyChunk(sound, told)
         if left:
             yield ReplyChunk(text=left)
 
-    async def _made(self, sounds: AsyncGenerator[AudioChunk, None]) -> AudioChunk | None:
+    async def _made(
+        self, sounds: AsyncGenerator[AudioChunk, None], threads: int
+    ) -> AudioChunk | None:
         """The next sound. Where the voice takes all processors, the language model writes on afterwards.
 
         It has written more than is spoken by then. Where there are several replies, it has to write others.
         """
-        alone = self._under_way == 1 and self._synthesiser.threads >= cpus()
+        alone = self._under_way == 1 and threads >= cpus()
         with self._language_model.held() if alone else contextlib.nullcontext():
             return await anext(sounds, None)
 

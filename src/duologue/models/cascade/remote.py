@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 
 import numpy as np
 import openai
@@ -83,6 +83,11 @@ class RemoteSynthesiser(ServerPart):
 
     _part, _flag, _silent = "synthesiser", "tts", _SILENT
     threads = 0
+
+    def for_reply(self) -> "nullcontext[RemoteSynthesiser]":
+        """How many it serves is its own business."""
+        return nullcontext(self)
+
     _kinds = ("tts", "speech", "kokoro", "orpheus")
 
     def __init__(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import numpy as np
 import pytest
@@ -180,6 +181,40 @@ async def test_where_it_is_slow_espeak_speaks_and_the_name_says_so(
     assert "espeak-ng speaks in its place" in caplog.text
     assert (await said(voice, "Good morning.")).duration > 0.5
     assert children("kokoro.child") == before
+    await voice.close()
+
+
+async def test_where_it_would_be_late_espeak_speaks_the_reply_and_health_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_BUSY", 0.0)  # on any machine one reply is all that it can do
+    voice = Kokoro()
+    with caplog.at_level(logging.WARNING):
+        await voice.start()
+        with voice.for_reply() as first:
+            assert first is voice
+            assert not voice.trouble
+            for _ in range(2):
+                with voice.for_reply() as second:
+                    assert "one reply at once here; espeak-ng speaks the others" in voice.trouble
+                    async with aclosing(second.speak("Good morning.", "en")) as sounds:
+                        assert (await anext(sounds)).duration > 0.5
+                    assert second.name.startswith("espeak-ng")
+            assert not voice.trouble
+        with voice.for_reply() as third:
+            assert third is voice
+    assert caplog.text.count("espeak-ng speaks the others") == 1
+    await voice.close()
+
+
+async def test_the_quicker_it_is_the_more_it_speaks_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_BUSY", 1000.0)
+    voice = Kokoro()
+    await voice.start()
+    with voice.for_reply() as first, voice.for_reply() as second:
+        assert first is second is voice
     await voice.close()
 
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import logging
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from duologue.child import Child, Kept
 from duologue.cpus import cpus
 from duologue.errors import InvalidSetting, quoted
 from duologue.models.cascade.espeak import Espeak
+from duologue.models.cascade.parts import Synthesiser
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ _TIDY_MEMORY = {
 }
 _LIMIT = 8.0  # seconds that a piece may take: 1 on two cores with nothing else to do
 
+_BUSY = 0.5  # of its time that it speaks for at most: the language model computes, too
 _SLOW = 0.8  # seconds that a second of speech may take: with more, there would be gaps in it
 
 _USUAL = "af_heart"
@@ -76,6 +79,8 @@ class Kokoro:
         self._turn = asyncio.Lock()
         self._asking = set[asyncio.Task[dict[str, Any]]]()
         self._slow = ""
+        self._most = 1  # replies that it speaks at once
+        self._replies = self._others = 0  # under way: those that it speaks, and that espeak-ng does
         self._told = set[str]()
 
     @property
@@ -94,8 +99,8 @@ class Kokoro:
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the process at this moment; empty: nothing."""
-        return self._kept.trouble
+        """What is wrong: with the process, or that it does not speak for all; empty: nothing."""
+        return self._kept.trouble or (self._crowded if self._others else "")
 
     async def start(self) -> None:
         """Start the process; where it is too slow, espeak-ng is taken, and said so.
@@ -109,7 +114,33 @@ class Kokoro:
             _log.warning("%s; espeak-ng speaks in its place", self._slow)
             await self._kept.close()
             return
+        if isinstance(pace, float):
+            self._most = max(1, int(_BUSY / pace))
         await self._kept.start()
+
+    @contextlib.contextmanager
+    def for_reply(self) -> Iterator[Synthesiser]:
+        """This voice, while it can keep up with all that it speaks; then espeak-ng, and it says so."""
+        if self._slow or self._replies < self._most:
+            self._replies += 1
+            try:
+                yield self
+            finally:
+                self._replies -= 1
+            return
+        if self._crowded not in self._told:
+            self._told.add(self._crowded)
+            _log.warning("%s", self._crowded)
+        self._others += 1
+        try:
+            yield self._espeak
+        finally:
+            self._others -= 1
+
+    @property
+    def _crowded(self) -> str:
+        replies = "one reply" if self._most == 1 else f"{self._most} replies"
+        return f"Kokoro can speak {replies} at once here; espeak-ng speaks the others"
 
     async def speak(
         self, words: str, language: str = "", voice: str = "", speed: float = 0.0
