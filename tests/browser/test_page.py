@@ -381,10 +381,10 @@ async def test_an_utterance_cut_at_the_time_limit_is_told_and_answered(
 ) -> None:
     page = await open_tab(serve_page(time_limit=1))
     await page.start()
-    # It is told until the answer sounds, which comes at once: each frame is looked at.
+    # It is told until the rest of the question has ended, too, which is soon: each frame is looked at.
     told = asyncio.create_task(
         page.tab.wait_for_function(
-            "[...document.querySelectorAll('[role=alert]')]"
+            "[...document.querySelectorAll('section.voice [role=alert]')]"
             ".some((alert) => alert.textContent.includes('A turn may last 1 second:'))"
         )
     )

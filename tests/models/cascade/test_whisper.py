@@ -74,11 +74,13 @@ async def test_the_loudness_hardly_matters(
 
 @together
 async def test_a_whispered_question_is_heard(whisper: Whisper) -> None:
-    question, errors = "What is the capital of France?", 0
-    for _ in range(5):  # the whisper is a noise, another one each time
+    question, exact = "What is the capital of France?", 0
+    for _ in range(
+        9
+    ):  # a whisper is noise, another one each time: one in 12 was "… the capital at first?"
         heard = await whisper.recognise(await spoken(question, "en-us+whisper"))
-        errors += wrong(question, heard.words)
-    assert errors <= 6  # of 30 words: one question in 12 had two wrong
+        exact += words(heard.words) == words(question)
+    assert exact >= 5
 
 
 @together

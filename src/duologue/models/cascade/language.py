@@ -16,7 +16,7 @@ import openai
 from openai.types.chat import ChatCompletionMessageParam
 
 from duologue.child import Child, Kept
-from duologue.errors import ModelFailed
+from duologue.errors import DuologueError, ModelFailed
 from duologue.model import Turn
 from duologue.models.cascade.llama_child import KEY, SLOTS
 from duologue.models.cascade.parts import AnswerCut
@@ -164,7 +164,7 @@ class LanguageModel:
             async with self._slots, contextlib.aclosing(self._write(conversation, 0)) as pieces:
                 async for _ in pieces:
                     pass
-        except ModelFailed as error:
+        except DuologueError as error:
             _log.warning("%s; it only read ahead", error)
         else:
             self._note(before)

@@ -44,6 +44,7 @@ class Cascade:
         self._language_model = language_model
         self._synthesiser = synthesiser
         self._under_way = 0  # replies
+        self._processors = cpus()
 
     @property
     def _parts(self) -> tuple[Part, ...]:
@@ -188,7 +189,7 @@ class Cascade:
 
         It has written more than is spoken by then. Where there are several replies, it has to write others.
         """
-        alone = self._under_way == 1 and threads >= cpus()
+        alone = self._under_way == 1 and threads >= self._processors
         with self._language_model.held() if alone else contextlib.nullcontext():
             return await anext(sounds, None)
 

@@ -82,13 +82,8 @@ class RemoteSynthesiser(ServerPart):
     """Speaks as it comes: raw PCM where the server gives it, else whole files."""
 
     _part, _flag, _silent = "synthesiser", "tts", _SILENT
-    threads = 0
-
-    def for_reply(self) -> "nullcontext[RemoteSynthesiser]":
-        """How many it serves is its own business."""
-        return nullcontext(self)
-
     _kinds = ("tts", "speech", "kokoro", "orpheus")
+    threads = 0
 
     def __init__(
         self, address: str, model: str = "", key: str = "", voice: str = "", speed: float = 1.0
@@ -106,6 +101,10 @@ class RemoteSynthesiser(ServerPart):
     def name(self) -> str:
         """What it is, and where."""
         return f"{self._model or 'the only model'} {self._voice} (at {self.host})"
+
+    def for_reply(self) -> "nullcontext[RemoteSynthesiser]":
+        """How many it serves is its own business."""
+        return nullcontext(self)
 
     async def speak(
         self,

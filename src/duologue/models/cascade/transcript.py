@@ -90,7 +90,9 @@ def plausible(
             break
         if not any(map(str.isalnum, segment.words)):
             continue  # music was "¶¶¶¶" to it
-        kept.append(segment if segment.end else replace(segment, words=_once(segment.words)))
+        if segment.end is None:
+            segment = replace(segment, words=_once(segment.words))
+        kept.append(segment)
     return kept
 
 
