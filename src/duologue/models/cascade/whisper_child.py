@@ -29,7 +29,7 @@ _LONGEST = 3000  # mel frames: what it was trained on
 _STEP = 200  # mel frames: windows of few sizes, for the memory is got anew for each
 # The loudest that it hears, a little more than in recordings near a microphone. As it came, it took 13
 # words of 96 wrongly where they were 20 dB softer; at 1.2 to 1.5, an accent now and then.
-_LOUDEST = 1.65
+_LOUDEST = 1.7
 _BEAM = 3  # on recorded speech as good as 5, and 20 % less work
 # Probability of a language that is believed, from which on the one before is doubted, and with which others
 # are tried then. English with an accent was "Chinese" with 0.6 and English with 0.2, but its words were
