@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from collections.abc import Callable
+from functools import cache
 
+import numpy as np
 import psutil
 import pytest
 
 from duologue import weights
-from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
+from duologue.audio import INPUT_RATE, AudioChunk, Samples, concatenate, silence
 from duologue.model import Prompt, ReplyChunk, SpeechModel, Turn
 
 _NEEDED = ("smollm2-135m", "whisper-base", "kokoro", "misaki-en")
@@ -99,10 +103,25 @@ async def ends_at_once(task: "asyncio.Task[object]") -> None:
 
 async def spoken(words: str, voice: str = "en-us", around: float = 0.3) -> AudioChunk:
     """Somebody says this, at `INPUT_RATE`, with so many seconds of silence around it."""
-    # Not above: it takes espeak-ng.
-    from duologue.models.cascade.espeak import Espeak
+    edge, sound = silence(around, INPUT_RATE), AudioChunk(_spoken(words, voice), INPUT_RATE)
+    return concatenate([edge, sound, edge], INPUT_RATE)
 
-    espeak, edge = Espeak(voice), silence(around, INPUT_RATE)
-    sounds = [sound.at(INPUT_RATE) async for sound in espeak.speak(words)]
-    await espeak.close()
-    return concatenate([edge, *sounds, edge], INPUT_RATE)
+
+@cache
+def _spoken(words: str, voice: str) -> Samples:
+    """By a process that has said nothing before: espeak-ng speaks differently after other words."""
+    command = [sys.executable, "-c", _SPEAK, words, voice]
+    sound = subprocess.run(command, capture_output=True, check=True).stdout
+    return np.frombuffer(sound, np.float32)
+
+
+_SPEAK = """
+import asyncio, sys
+from duologue.models.cascade.espeak import Espeak
+
+async def speak(words, voice):
+    async for sound in Espeak(voice).speak(words):
+        sys.stdout.buffer.write(sound.at(16_000).samples.tobytes())
+
+asyncio.run(speak(*sys.argv[1:]))
+"""

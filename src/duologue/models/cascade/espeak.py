@@ -32,6 +32,10 @@ _WORDS_A_MINUTE = 165  # its default, 175, is hard to follow
 _LONGEST_PATH = 159  # bytes: it cuts what is longer, without a word
 _OPEN_FILES = "/proc/self/fd"  # Linux: every open folder has a short path there
 
+_SEED = (
+    1  # of the breath in its sounds, and not the time of day: what went well once goes well again
+)
+
 _LOUDNESS = 0.6  # of full scale, the peak: -4.4 dB
 _QUIET = 0.02  # of full scale, below it the edges of a clause count as silence
 _EDGE = 0.01  # seconds of silence that stay, so that soft consonants are not cut
@@ -161,6 +165,7 @@ class _Espeak:
         self._callback = _Callback(self._hear)  # kept: the library holds no reference that counts
         self._library.espeak_SetSynthCallback(self._callback)
         self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        self._library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
         self._library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
         self.languages = self._list()
         """Names of voices (such as gmw/en) by the language that they speak best (such as en-gb)."""
@@ -174,6 +179,7 @@ class _Espeak:
             rate = round(_WORDS_A_MINUTE * speed)
             self._library.espeak_SetParameter(_RATE, rate, 0)
             self._pieces.clear()
+            self._library.espeak_ng_SetRandSeed(_SEED)
             self._library.espeak_Synth(
                 text, ctypes.c_size_t(len(text)), 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None
             )
