@@ -1,6 +1,6 @@
 """All the figures of the README, one after the other: `make bench`."""
 
-from bench import cascade, ear, load, mini_omni, page, voice
+from bench import cascade, ear, encoder, load, mini_omni, page, voice
 from bench.turns.__main__ import main as turns
 
 if __name__ == "__main__":
@@ -10,4 +10,5 @@ if __name__ == "__main__":
     ear.main()
     voice.main()
     cascade.main()
+    encoder.main()
     mini_omni.main()

@@ -90,7 +90,7 @@ class _Ear:
     """As much of a model as hears along."""
 
     capabilities = Capabilities(
-        history=False, instructions=False, transcribes=True, note="", overhears=True
+        history=False, instructions=False, transcribes=True, note="", overhears="speech"
     )
 
     def __init__(self, whisper: Whisper) -> None:

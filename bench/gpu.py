@@ -51,6 +51,7 @@ def load(device: str, layers: int, users: int) -> TorchRuntime:
         snac_decoder(SnacShape(), {k: v.float().cpu().numpy() for k, v in sounds.items()}, device),
         SnacShape(),
         ROWS * users,
+        pool=True,
     )
 
 

@@ -4,6 +4,7 @@ Parts by themselves, at int8 and at full precision in torch; then replies over H
 its own. A step and a frame of SNAC may take 85.3 ms together.
 """
 
+import asyncio
 import base64
 import http.client
 import json
@@ -17,7 +18,9 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from bench.load import RECORDINGS
+from bench.page import turns
 from bench.server import Server
+from browser.rig import chromium, find_chromium, open_page
 from duologue.audio import INPUT_RATE, REPLY_RATE, Samples
 from duologue.cpus import cpus
 from duologue.errors import ModelUnavailable
@@ -44,6 +47,8 @@ from duologue.openvino import ov
 from duologue.sound_files import read_audio
 
 THREADS = cpus()
+
+_REPLIES = 36  # in Chromium
 
 
 def roof() -> float:
@@ -161,7 +166,7 @@ def nearness(checkpoint: Checkpoint) -> None:
     ids = np.array([*audio, random.integers(0, vocabulary.end_of_text, 140)])
     logits = {}
     for precision in ("fp32", "int8", "int4"):
-        runtime = CpuRuntime(checkpoint, precision, rows=1, window=1, threads=THREADS)
+        runtime = CpuRuntime(checkpoint, precision, rows=1, pool=True, threads=THREADS)
         runtime.tokens([Span(0, 0, ids[:, :100])])
         spans = [Span(0, at, ids[:, at : at + 1], audio=True, text=True) for at in range(100, 140)]
         found = [runtime.logits([span])[0] for span in spans]
@@ -259,6 +264,19 @@ def two(server: Server, sound: bytes) -> None:
         print(told)
 
 
+async def talk() -> None:
+    """Replies of 3 s in Chromium, to the recorded questions, one after the other."""
+    said = ([read_audio(path) for path in RECORDINGS] * _REPLIES)[:_REPLIES]
+    options = "precision=int8,device=cpu,max_reply=3"
+    with Server(
+        "--model", "mini-omni", "--model-options", options, "--patience", "normal"
+    ) as server:
+        async with chromium() as browser:
+            page = await open_page(browser, server.url)
+            await page.start()
+            await turns(page, said, "mini-omni", "normal")
+
+
 def main() -> None:
     try:
         checkpoint = find_checkpoint()
@@ -270,16 +288,20 @@ def main() -> None:
         return
     print(f"Mini-Omni, {checkpoint.source}, {THREADS} threads")
     sound = read_audio(RECORDINGS[1]).at(INPUT_RATE)
-    runtime = CpuRuntime(checkpoint, "int8", rows=ROWS, window=30, threads=THREADS)
+    runtime = CpuRuntime(checkpoint, "int8", rows=ROWS, pool=True, threads=THREADS)
     took = parts(runtime, sound.samples)
     share_of_roof(checkpoint, took)
     runtime.close()
-    exact = open_torch(checkpoint, device="cpu", precision="fp32", rows=ROWS)
+    exact = open_torch(checkpoint, device="cpu", precision="fp32", rows=ROWS, pool=False)
     parts(exact, sound.samples)
     exact.close()
     seams(checkpoint)
     nearness(checkpoint)
     serve(RECORDINGS[1].read_bytes(), took["first"])
+    if find_chromium():
+        asyncio.run(talk())
+    else:
+        print("skipped: there is no Chromium")
 
 
 if __name__ == "__main__":

@@ -17,18 +17,17 @@ _TURNS = 4  # of each recording
 _INTERRUPTIONS = 16
 
 
-async def turns(page: Page, questions: list[AudioChunk], name: str) -> None:
+async def turns(page: Page, said: Sequence[AudioChunk], model: str, patience: str) -> None:
     """The end of speech to the first audible sample, and holes inside replies."""
-    said = questions * _TURNS
     times = [await page.talk(question) for question in said]
     receipts = await _receipts(page)
     latency = [turn.latency * 1000 for turn in times]
     print(
-        f"page, echo, {name}, {len(times)} turns: end of speech -> first audible sample p50 "
+        f"page, {model}, {patience}, {len(times)} turns: end of speech -> first audible sample p50 "
         f"{percentile(latency, 50):.0f} ms, p95 {percentile(latency, 95):.0f} ms; "
         f"{_holes(times)}; {len(receipts) - len(said)} questions cut"
     )
-    if name == "fixed" or len(receipts) != len(said):
+    if patience == "fixed" or len(receipts) != len(said):
         return
     finished = [float(receipt.get("finished_probability", "0")) >= 0.93 for receipt in receipts]
     for what, which in (("finished", True), ("less finished", False)):
@@ -108,7 +107,7 @@ async def run() -> None:
                     # The longest, and so is its echo.
                     await interruptions(page, questions[4], interrupters)
                 else:
-                    await turns(page, questions, patience)
+                    await turns(page, questions * _TURNS, "echo", patience)
 
 
 def main() -> None:

@@ -245,6 +245,29 @@ def test_random_weights_are_called_noise_wherever_they_show(
     assert "ok       the weights mini-omni, random weights (noise), in" in run("doctor", code=1)[0]
 
 
+def test_doctor_says_how_near_mini_omni_hears_to_what_it_was_trained_for(
+    question: Path, mini_omni_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DUOLOGUE_CACHE", str(mini_omni_cache))
+    for sounds in ([], [str(question), str(question)]):
+        said, _ = run("doctor", "--model", "mini-omni", *sounds)
+        *each, summary = said.splitlines()
+        assert len(each) == (len(sounds) or 3)
+        for line in each:
+            assert re.fullmatch(
+                r" *\d+\.\d s: cosine mean [01]\.\d{4}, 5 % quantile -?[01]\.\d{4}, lowest -?[01]\.\d{4}",
+                line,
+            )
+        assert summary.startswith(f"random weights (noise), int8, {len(each)} recordings: ")
+        assert summary.endswith(("near enough", "--model-options window=exact"))
+    assert each[0] == each[1]
+    monkeypatch.setenv("DUOLOGUE_CACHE", str(tmp_path))
+    _, complaint = run("doctor", "--model", "mini-omni", code=2)
+    assert complaint == "duologue: Mini-Omni's weights are missing; run: duologue pull mini-omni\n"
+    _, complaint = run("doctor", str(question), code=2)
+    assert complaint == "duologue: files are compared with --model mini-omni\n"
+
+
 def test_mini_omni_answers_where_its_weights_are_and_the_built_in_chain_elsewhere(
     question: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,7 +284,7 @@ def test_mini_omni_answers_where_its_weights_are_and_the_built_in_chain_elsewher
     assert "run: duologue pull whisper-base" in complaint, "it was not the built-in chain"
     # As if they had come from the hub: nothing says that they are random.
     convert(Original.in_folder(tmp_path / "original"), tmp_path / "mini-omni")
-    monkeypatch.setenv("DUOLOGUE_MODEL_OPTIONS", "max_reply=1,window=2,device=cpu")
+    monkeypatch.setenv("DUOLOGUE_MODEL_OPTIONS", "max_reply=1,window=pooled,device=cpu")
     said, _ = run("say", str(question))
     assert said.startswith("Mini-Omni hears this turn only.\n")
     assert "first sound of the reply" in said

@@ -61,6 +61,12 @@ class CountingNetwork:
             [-1] if prompt.instructions == "break" else [*range(int(prompt.instructions))]
         )
 
+    def overhear(self, slot: int, prompt: Prompt) -> None:
+        assert slot not in self.left
+        assert self.slots <= slot < 2 * self.slots
+        self.left[slot] = []
+        self.left[slot] = [*range(int(prompt.instructions))]
+
     def step(self, slots: Sequence[int]) -> Sequence[ReplyChunk | None]:
         self.may_step.wait()
         if self.wrong is not None:
@@ -186,6 +192,46 @@ async def test_a_reply_that_is_abandoned_while_it_waits_is_never_begun() -> None
         await asyncio.wait([second])
         network.may_step.set()
         assert await first == "0"
+
+
+async def test_work_ahead_takes_no_slot_of_a_reply() -> None:
+    async with running(1) as (engine, network):
+        ahead = [asyncio.create_task(engine.overhear(prompt("1000000"))) for _ in range(3)]
+        await until(lambda: 1 in network.left)
+        assert engine.free_slots == 1
+        assert await hear(engine, "3") == "012"
+        assert network.left.keys() == {1}
+        for task in ahead:
+            task.cancel()
+        await until(lambda: not network.left)
+
+
+async def test_work_ahead_that_is_let_go_ends_within_a_step() -> None:
+    async with running(1) as (engine, network):
+        ahead = asyncio.create_task(engine.overhear(prompt("1000000")))
+        await until(lambda: network.steps > 3)
+        network.may_step.clear()
+        ahead.cancel()
+        await asyncio.wait([ahead])
+        steps = network.steps
+        network.may_step.set()
+        await until(lambda: not network.left)
+        assert network.steps <= steps + 1
+
+
+async def test_work_ahead_comes_to_an_end_and_fails_as_a_reply_does() -> None:
+    async with running(1) as (engine, network):
+        assert await engine.overhear(prompt("5")) == ""
+        assert network.steps == 6
+        with pytest.raises(ModelFailed, match="many"):
+            await engine.overhear(prompt("many"))
+        ahead = asyncio.create_task(engine.overhear(prompt("1000000")))
+        await until(lambda: bool(network.left))
+        await engine.close()
+        with pytest.raises(ModelFailed, match="closed"):
+            await ahead
+        with pytest.raises(ModelFailed, match="closed"):
+            await engine.overhear(prompt("1"))
 
 
 async def test_a_failure_to_begin_ends_that_reply_only() -> None:

@@ -1,11 +1,22 @@
 """A model that hears along while the user speaks."""
 
+import asyncio
+
 import numpy as np
 
 from calls import HELLO, call
 from duologue.audio import INPUT_RATE, silence
 from duologue.errors import ModelFailed
-from duologue.events import Settings, SpeechStopped, TurnCommitted, UserOverheard, UserTranscribed
+from duologue.events import (
+    CommitRequested,
+    ReplyRequested,
+    Settings,
+    SpeechStopped,
+    TurnCommitted,
+    UserOverheard,
+    UserTranscribed,
+)
+from duologue.model import Prompt
 from duologue.testing import ScriptedModel, say, tone
 
 
@@ -93,3 +104,56 @@ async def test_a_model_that_cannot_overhear_is_not_asked_to() -> None:
         await c.live(tone(2.2), silence(1.1, INPUT_RATE))
         assert c.model.overheard == []
         assert c.line.told(UserOverheard) == []
+
+
+class Encoder(ScriptedModel):
+    """Works ahead in pauses, and never comes to an end."""
+
+    def __init__(self) -> None:
+        super().__init__([HELLO, say("Hi.", 1.0)], overhears=[""], only_pauses=True)
+        self.given_up: list[float] = []
+
+    async def overhear(self, prompt: Prompt) -> str:
+        self.overheard.append(prompt)
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.given_up.append(prompt.utterance.duration)
+        raise AssertionError("it goes on and on")
+
+
+async def test_a_model_that_overhears_pauses_is_let_go_when_the_user_goes_on() -> None:
+    async with call(model := Encoder()) as c:
+        await c.live(tone(1.7))
+        assert not model.overheard
+        await c.live(silence(0.3, INPUT_RATE))
+        assert len(model.overheard) == 1
+        assert not model.given_up
+        await c.live(tone(0.2))
+        assert len(model.given_up) == 1
+        await c.live(tone(1.5), silence(1.1, INPUT_RATE))
+        first, second = model.overheard
+        assert first.pause != second.pause
+        assert first.utterance.duration + 1.5 < second.utterance.duration
+
+
+async def test_a_reply_knows_in_which_pause_its_question_was_overheard() -> None:
+    async with call(model := Encoder()) as c:
+        await c.live(tone(1.7), silence(0.3, INPUT_RATE), tone(1.7), silence(4.0, INPUT_RATE))
+        await c.live(tone(1.7), silence(2.0, INPUT_RATE))
+        _, *looks = model.overheard
+        assert len(looks) == len(model.prompts) == 2
+        for look, prompt in zip(looks, model.prompts, strict=True):
+            assert prompt.pause == look.pause > 0
+            assert prompt.listener == look.listener
+            length = len(look.utterance.samples)
+            assert np.array_equal(prompt.utterance.samples[:length], look.utterance.samples)
+            assert not prompt.utterance.samples[length:].any()
+
+
+async def test_what_the_client_commits_ends_in_no_pause() -> None:
+    async with call(model := Encoder()) as c:
+        await c.live(tone(1.7))
+        c.line.push(CommitRequested(), ReplyRequested())
+        await c.live(silence(0.5, INPUT_RATE))
+        assert [prompt.pause for prompt in model.prompts] == [0]

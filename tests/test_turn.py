@@ -145,6 +145,13 @@ def test_nothing_cannot_be_committed() -> None:
         detector.commit()
 
 
+def test_speech_before_a_commit_begins_no_utterance_after_it() -> None:
+    detector = listener()
+    follow(detector, tone(1))
+    detector.commit()
+    assert follow(detector, quiet(3)) == []
+
+
 def test_what_was_cleared_cannot_be_committed() -> None:
     detector = TurnDetector(LoudnessVad(), Settings(turn_detection=False))
     list(detector.push(tone(1)))

@@ -18,7 +18,7 @@ from duologue import __version__, folders, pulling, stopping, weights
 from duologue.audio import AudioChunk, to_mp3, to_wav
 from duologue.config import PREFIX, Config, load_config
 from duologue.cpus import cpus
-from duologue.doctor import examine
+from duologue.doctor import compare_windows, examine
 from duologue.endpoint import SmartTurn
 from duologue.errors import DuologueError, InvalidSetting, ModelUnavailable
 from duologue.model import load_model
@@ -92,6 +92,17 @@ def _parser() -> argparse.ArgumentParser:
         help="say what is there, what is missing or damaged, and how to get it",
         description="Say what is there, what is missing or damaged, and how to get it. Exit code 1: "
         "something that the default model needs is missing or damaged.",
+    )
+    doctor.add_argument(
+        "--model",
+        choices=["mini-omni"],
+        help="say instead how near what Mini-Omni hears is to what it was trained to hear",
+    )
+    doctor.add_argument(
+        "sounds",
+        nargs="*",
+        metavar="FILE",
+        help="with --model: recordings of speech; without, espeak-ng speaks some",
     )
     doctor.set_defaults(run=_doctor)
     return parser
@@ -398,7 +409,13 @@ def _pull(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _doctor(_: argparse.Namespace) -> int:
+def _doctor(given: argparse.Namespace) -> int:
+    if given.model:
+        for line in compare_windows([read_audio(Path(sound)) for sound in given.sounds]):
+            sys.stdout.write(f"{line}\n")
+        return 0
+    if given.sounds:
+        raise InvalidSetting("files are compared with --model mini-omni")
     whole = True
     for state, needed, text in examine():
         sys.stdout.write(f"{state:<7}  {text}\n")

@@ -4,12 +4,14 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import cast
 
 from duologue.errors import ModelFailed
-from duologue.model import BatchedModel, Capabilities, Prompt, ReplyChunk
+from duologue.model import BatchedModel, BatchedOverhearer, Capabilities, Prompt, ReplyChunk
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +22,10 @@ _Outcome = ReplyChunk | ModelFailed | None  # None: the reply has ended
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """A reply somebody waits for. `abandoned` is set by the waiter, read by the thread."""
+    """A reply, or work ahead of one, that somebody waits for.
+
+    `abandoned` is set by the waiter, read by the thread.
+    """
 
     prompt: Prompt
     loop: asyncio.AbstractEventLoop
@@ -38,14 +43,16 @@ class _Request:
 class Engine:
     """A `SpeechModel` made of a `BatchedModel`, with continuous batching.
 
-    Replies join and leave between steps; who finds no free slot waits in order of arrival. The
-    network is called from one thread only, and never under the lock, so that a long prefill
-    cannot freeze an event loop. What it raises ends the replies concerned, never the thread.
+    Replies join and leave between steps; who finds no free slot waits in order of arrival. Work ahead of
+    replies has as many slots of its own, so no reply waits for one of those. The network is called from
+    one thread only, and never under the lock, so that a long prefill cannot freeze an event loop. What it
+    raises ends the replies concerned, never the thread.
     """
 
     def __init__(self, model: BatchedModel) -> None:
         self._model = model
         self._waiting: deque[_Request] = deque()
+        self._overheard: deque[_Request] = deque()
         self._active: dict[int, _Request] = {}  # by slot; the thread's own
         self._wake = threading.Condition()
         self._closing = False
@@ -60,7 +67,7 @@ class Engine:
     @property
     def free_slots(self) -> int:
         """Slots without a reply at this moment."""
-        return self._model.slots - len(self._active)
+        return self._model.slots - sum(slot < self._model.slots for slot in self._active)
 
     async def start(self) -> None:
         """Start the thread, and let the network load there.
@@ -81,11 +88,29 @@ class Engine:
         Raises:
             ModelFailed: the network raised, or the engine was closed.
         """
+        async with aclosing(self._ask(prompt, self._waiting)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def overhear(self, prompt: Prompt) -> str:
+        """Let the network, a `BatchedOverhearer`, work ahead; it settles no words.
+
+        Raises:
+            ModelFailed: the network raised, or the engine was closed.
+        """
+        async with aclosing(self._ask(prompt, self._overheard)) as chunks:
+            async for _ in chunks:
+                pass
+        return ""
+
+    async def _ask(
+        self, prompt: Prompt, queue: deque[_Request]
+    ) -> AsyncGenerator[ReplyChunk, None]:
         request = _Request(prompt, asyncio.get_running_loop())
         with self._wake:
             if self._closing:
                 raise ModelFailed("the model is closed")
-            self._waiting.append(request)
+            queue.append(request)
             self._wake.notify()
         try:
             while (outcome := await request.outcomes.get()) is not None:
@@ -106,7 +131,7 @@ class Engine:
                 logger.error(
                     "the model did not end within %g s: it hangs in its network", _PATIENCE
                 )
-                for request in [*self._active.values(), *self._waiting]:
+                for request in self._requests():
                     request.deliver(ModelFailed("the model was closed, and hangs"))
 
     def _run(self) -> None:
@@ -122,34 +147,43 @@ class Engine:
     def _serve(self) -> None:
         while self._wait_for_work():
             self._evict_abandoned()
-            self._admit_waiting()
+            slots = self._model.slots
+            self._admit(self._waiting, range(slots), self._model.admit)
+            if self._overheard:
+                overhearer = cast(BatchedOverhearer, self._model)
+                self._admit(self._overheard, range(slots, 2 * slots), overhearer.overhear)
             self._step()
-        for request in [*self._active.values(), *self._waiting]:
+        for request in self._requests():
             request.deliver(ModelFailed("the model was closed in the middle of a reply"))
 
     def _wait_for_work(self) -> bool:
         with self._wake:
-            while not (self._waiting or self._active or self._closing):
+            while not (self._requests() or self._closing):
                 self._wake.wait()
             return not self._closing
+
+    def _requests(self) -> list[_Request]:
+        return [*self._active.values(), *self._waiting, *self._overheard]
 
     def _evict_abandoned(self) -> None:
         for slot in [slot for slot, request in self._active.items() if request.abandoned]:
             self._free(slot, None)
 
-    def _admit_waiting(self) -> None:
-        free = [slot for slot in range(self._model.slots) if slot not in self._active]
+    def _admit(
+        self, queue: deque[_Request], slots: range, begin: Callable[[int, Prompt], None]
+    ) -> None:
+        free = [slot for slot in slots if slot not in self._active]
         while free:
             with self._wake:
-                if not self._waiting:
+                if not queue:
                     return
-                request = self._waiting.popleft()
+                request = queue.popleft()
             if request.abandoned:
                 continue
             slot = free.pop(0)
             self._active[slot] = request
             try:
-                self._model.admit(slot, request.prompt)
+                begin(slot, request.prompt)
             except Exception as error:
                 logger.exception("the model failed to begin a reply")
                 self._free(slot, _failure(error))

@@ -57,6 +57,7 @@ class _Reply:
         number: as the conversation counts.
         turn: of which it is a part, or will be.
         utterance: what it answers.
+        pause: that the utterance ends in, as the detector counts; 0: in none.
         begun: when the model was asked, by the session's clock.
         let_out: set when the turn has ended, so that it may be heard.
         waiting: what was generated, and nobody was told yet.
@@ -65,6 +66,7 @@ class _Reply:
     number: int
     turn: Turn
     utterance: AudioChunk
+    pause: int
     begun: float
     let_out: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: list[ReplyChunk] = field(default_factory=list)
@@ -100,10 +102,14 @@ class Exchange:
         self._endpoint = endpoint
         self._conversation = Conversation()
         self._overhearing = Overhearing(
-            model, detector, outbox, lambda utterance: self._prompt(ledger.newest, utterance)
+            model,
+            detector,
+            outbox,
+            lambda utterance: self._prompt(ledger.newest, utterance, detector.pause),
         )
         self.at_rest_since = clock.now()
         self._reply: _Reply | None = None
+        self._pause = 0  # that the detector heard last
 
     @property
     def state(self) -> State:
@@ -242,6 +248,7 @@ class Exchange:
                 self._tell_of_reply(ReplyRestored)
 
     def _ask(self, event: SpeechPaused) -> None:
+        self._pause = event.pause
         position, behind = self._detector.position, self._detector.behind
         self._ledger.last_word = self._clock.now() - (position - event.last_word) - behind
         if self._endpoint and self._detector.settings.patience != "fixed":
@@ -268,8 +275,10 @@ class Exchange:
         if isinstance(event, TurnEnded) and not event.pause:
             self._ledger.last_word = self._clock.now()  # the time limit: it was not the last
         turn.receipt.started = self._ledger.since_last_word
+        in_pause = isinstance(event, ReplyDue) or (isinstance(event, TurnEnded) and event.pause)
+        pause = self._pause if in_pause else 0
         number = self._conversation.number
-        self._reply = _Reply(number, turn, self._ledger.utterance, self._clock.now())
+        self._reply = _Reply(number, turn, self._ledger.utterance, pause, self._clock.now())
         self._reply.task = self.tasks.create_task(self._speak(self._reply))
 
     def _let_out(self, event: Event) -> None:
@@ -342,7 +351,7 @@ class Exchange:
 
     async def _generate(self, reply: _Reply) -> DuologueError | None:
         """Take what the model says; gives back why it stopped, if not at its end."""
-        prompt = self._prompt(reply.turn, reply.utterance)
+        prompt = self._prompt(reply.turn, reply.utterance, reply.pause)
         try:
             async with aclosing(self._model.reply(prompt)) as chunks:
                 async for chunk in chunks:
@@ -356,9 +365,9 @@ class Exchange:
             return ModelFailed(f"the model failed: {error or type(error).__name__}")
         return None
 
-    def _prompt(self, turn: Turn | None, utterance: AudioChunk) -> Prompt:
+    def _prompt(self, turn: Turn | None, utterance: AudioChunk, pause: int) -> Prompt:
         past = self._ledger.before(turn)
-        return Prompt(utterance, past, self._detector.settings.instructions, self._id)
+        return Prompt(utterance, past, self._detector.settings.instructions, self._id, pause)
 
     def _take_chunk(self, reply: _Reply, chunk: ReplyChunk) -> None:
         receipt = reply.turn.receipt

@@ -20,14 +20,15 @@ class Capabilities:
         instructions: it follows the session's instructions.
         transcribes: it tells what the user said (`ReplyChunk.user_text`).
         note: one line for the user: what to expect of this model.
-        overhears: it is an `Overhearer`, too.
+        overhears: it is an `Overhearer`, too: of all speech, or of pauses only, in which the utterance may
+            be over.
     """
 
     history: bool
     instructions: bool
     transcribes: bool
     note: str
-    overhears: bool = False
+    overhears: Literal["nothing", "speech", "pauses"] = "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +120,15 @@ class Prompt:
         turns: the turns before, oldest first.
         instructions: how to behave; empty when the user has said nothing about it.
         listener: under which the utterance was overheard; empty: it was not.
+        pause: number of the pause that it ends in. Two prompts with one listener and one pause differ by
+            silence. 0: it ends in none, as far as is known.
     """
 
     utterance: AudioChunk
     turns: Sequence[Turn] = ()
     instructions: str = ""
     listener: str = ""
+    pause: int = 0
 
 
 class SpeechModel(Protocol):
@@ -161,6 +165,8 @@ class Overhearer(Protocol):
 
     async def overhear(self, prompt: Prompt) -> str:
         """Work ahead on a prompt whose utterance goes on. May be cancelled.
+
+        For a model that overhears pauses: it is cancelled as soon as the user goes on.
 
         Args:
             prompt: with the utterance so far: the samples of the call before, and more. The prompt that is
@@ -245,6 +251,18 @@ class BatchedModel(Protocol):
 
     def close(self) -> None:
         """Let go of everything, also of what a `start` that failed has loaded."""
+        ...
+
+
+class BatchedOverhearer(BatchedModel, Protocol):
+    """A network that works ahead on utterances in pauses; its capabilities say so."""
+
+    def overhear(self, slot: int, prompt: Prompt) -> None:
+        """Begin to work ahead, in a slot of its own: there are `slots` of them, numbered from `slots` on.
+
+        `step` goes on with it, and gives None when nothing is left to be done before the reply. What came
+        of it stays after `evict`, for a reply to a prompt with the same listener and pause.
+        """
         ...
 
 

@@ -19,7 +19,8 @@ _STEP = 0.5  # seconds of speech between two looks: captions keep up, and a core
 class Overhearing:
     """One session's. The audio is its clock: it looks after each half second of speech, and at each pause.
 
-    At a pause the utterance may be over: then the model has understood it before it is asked.
+    At a pause the utterance may be over: then the model has understood it before it is asked. For a model
+    that overhears only pauses, a look is over, too, as soon as the user goes on.
     """
 
     def __init__(
@@ -54,17 +55,23 @@ class Overhearing:
             turn_id: of the turn that the user speaks in; None: in none.
             tasks: for a look to run in.
         """
-        if not self._model.capabilities.overhears:
+        if self._model.capabilities.overhears == "nothing":
             return
         if turn_id != self._turn_id:
             self.stop()
             self._turn_id, self._told = turn_id, ""
             self._position, self._pause = self._detector.began, 0
+        if self._only_pauses and self._detector.hears_speech:
+            self.stop()  # it was no end
         if turn_id is not None and not self._look and self._is_due():
             self._position, self._pause = self._detector.position, self._detector.pause
             self._look = tasks.create_task(
                 self._overhear(turn_id, self._prompt(self._detector.so_far()))
             )
+
+    @property
+    def _only_pauses(self) -> bool:
+        return self._model.capabilities.overhears == "pauses"
 
     def stop(self) -> None:
         """Let go of the utterance."""
@@ -75,6 +82,8 @@ class Overhearing:
     def _is_due(self) -> bool:
         if pause := self._detector.pause:
             return pause != self._pause
+        if self._only_pauses:
+            return False
         return self._detector.hears_speech and self._detector.position - self._position >= _STEP
 
     async def _overhear(self, turn_id: str, prompt: Prompt) -> None:

@@ -82,6 +82,7 @@ class ScriptedModel:
         history: bool = True,
         gate: asyncio.Semaphore | None = None,
         overhears: Sequence[str | Exception] = (),
+        only_pauses: bool = False,
     ) -> None:
         """Say `chunks`, raising those that are errors; with a gate, one for each release of it.
 
@@ -92,7 +93,7 @@ class ScriptedModel:
             instructions=True,
             transcribes=True,
             note="A script.",
-            overhears=bool(overhears),
+            overhears="nothing" if not overhears else "pauses" if only_pauses else "speech",
         )
         self.overheard: list[Prompt] = []
         self._words = overhears

@@ -199,6 +199,7 @@ class TurnDetector:
         self._rest = np.zeros(0, np.float32)
         ended = TurnEnded(self.so_far(), self.position)
         self._before.clear()  # no sound is in two turns
+        self._recent.clear()
         self._forget_utterance()
         return ended
 

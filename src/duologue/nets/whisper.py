@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812  # the name it has everywhere
 from torch import Tensor, nn
 
 from duologue.nets.shapes import EncoderShape
+from duologue.nets.window import Window
 
 
 class Encoder(nn.Module):
@@ -21,20 +22,32 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
         self.ln_post = nn.LayerNorm(shape.width)
 
-    def forward(self, mel: Tensor) -> Tensor:
+    def forward(self, mel: Tensor, window: Window | None = None) -> Tensor:
         """Encode a log-mel, of which all is attended to, silence too.
 
         Args:
             mel: [B, bins, 2 T] of any precision, T at most the shape's frames.
+            window: the positions that are computed, for all rows the same; None: those of the log-mel.
 
         Returns:
-            [B, T, D]
+            [B, P, D]
         """
+        if window:
+            mel = mel[..., : window.mel]
         x = F.gelu(self.conv1(mel.to(self.conv1.weight.dtype)))
         x = F.gelu(self.conv2(x)).transpose(1, 2)
-        x = x + self.positional_embedding[: x.shape[1]]
+        bias = None
+        if window:
+            taken, positions, weights = (
+                torch.from_numpy(array).to(x.device)
+                for array in (window.taken, window.positions, window.weights)
+            )
+            x = x[:, taken] + self.positional_embedding[positions]
+            bias = weights.to(x.dtype)[None, None, None]
+        else:
+            x = x + self.positional_embedding[: x.shape[1]]
         for block in self.blocks:
-            x = block(x)
+            x = block(x, bias)
         return cast(Tensor, self.ln_post(x))
 
 
@@ -75,8 +88,8 @@ class _Block(nn.Module):
             nn.Linear(4 * shape.width, shape.width),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.attn_ln(x))
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        x = x + self.attn(self.attn_ln(x), bias)
         return cast(Tensor, x + self.mlp(self.mlp_ln(x)))
 
 
@@ -89,10 +102,10 @@ class _Attention(nn.Module):
         self.value = nn.Linear(shape.width, shape.width)
         self.out = nn.Linear(shape.width, shape.width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         query, key, value = (
             torch.unflatten(part(x), -1, (self.heads, -1)).transpose(1, 2)  # [B, H, T, D / H]
             for part in (self.query, self.key, self.value)
         )
-        heard = F.scaled_dot_product_attention(query, key, value)
+        heard = F.scaled_dot_product_attention(query, key, value, bias)
         return cast(Tensor, self.out(heard.transpose(1, 2).flatten(2)))

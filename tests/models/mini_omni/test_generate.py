@@ -34,7 +34,12 @@ def full() -> LanguageModel:
 
 def _runtime(model: LanguageModel) -> TorchRuntime:
     return TorchRuntime(
-        model, encoder(encoder_shape(), state("whisper")), snac_decoder(SHAPE, tensors()), SHAPE, 2
+        model,
+        encoder(encoder_shape(), state("whisper")),
+        snac_decoder(SHAPE, tensors()),
+        SHAPE,
+        2,
+        pool=False,
     )
 
 

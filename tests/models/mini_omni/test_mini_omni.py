@@ -1,6 +1,6 @@
 """Mini-Omni's slots: who joins and who leaves changes nobody's reply; a rest is never a hole."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,13 +26,14 @@ from duologue.models.mini_omni.checkpoint import (
 )
 from duologue.models.mini_omni.model import MiniOmni, describe
 from duologue.models.mini_omni.reply import ROWS, Options
+from duologue.models.mini_omni.runtime import Floats
 from duologue.models.mini_omni.torch_runtime import TorchRuntime
 from duologue.nets.lm import language_model
 from duologue.nets.snac import snac_decoder
 from duologue.nets.whisper import encoder
 
 SLOTS = 3
-OPTIONS = Options(slots=SLOTS, max_reply=0.7, window=2)
+OPTIONS = Options(slots=SLOTS, max_reply=0.7)
 
 
 class Clock:
@@ -71,6 +72,7 @@ def runtime(checkpoint: Checkpoint, dtype: torch.dtype = torch.float64) -> Torch
         snac_decoder(checkpoint.snac, read_tensors(checkpoint.folder / SNAC)),
         checkpoint.snac,
         ROWS * SLOTS,
+        pool=True,
     )
 
 
@@ -109,6 +111,26 @@ def join(chunks: Sequence[ReplyChunk]) -> Heard:
         "".join(chunk.text for chunk in chunks),
         told[0] if told else None,
     )
+
+
+def overheard(
+    number: int, *, more: float = 0.0, pause: int = 1, listener: str = "somebody"
+) -> Prompt:
+    """A question as it stands in a pause, or `more` seconds later, when nothing more was said."""
+    samples = prompt(number).utterance.samples
+    silent = np.zeros(round(more * INPUT_RATE), np.float32)
+    utterance = AudioChunk(np.concatenate((samples, silent)), INPUT_RATE)
+    return Prompt(utterance, listener=listener, pause=pause)
+
+
+def hear_all(model: MiniOmni, *slots: int) -> int:
+    """Steps that it takes until what is overheard in these slots is heard."""
+    for step in range(100):
+        if set(model.step(slots)) == {None}:
+            for slot in slots:
+                model.evict(slot)
+            return step
+    raise AssertionError("it is never heard")
 
 
 def answer(model: MiniOmni, question: Prompt) -> Heard:
@@ -197,7 +219,7 @@ def test_a_newcomer_does_not_take_what_a_listener_lives_on(tiny: Checkpoint) -> 
     """A step takes 40 ms here, and hearing somebody 500: it waits until the first one has as much."""
 
     clock = Clock()
-    model = start(tiny, clock, Options(slots=2, max_reply=5.0, window=2))
+    model = start(tiny, clock, Options(slots=2, max_reply=5.0))
     clock.pace = 0.0
     model.speed = 2.0
     listen = model._runtime.encode
@@ -230,7 +252,7 @@ def test_a_slow_machine_holds_a_reply_back_until_it_can_be_heard_without_a_hole(
     tiny: Checkpoint,
 ) -> None:
     clock = Clock()
-    model = start(tiny, clock, Options(slots=3, max_reply=4.0, window=2))
+    model = start(tiny, clock, Options(slots=3, max_reply=4.0))
     clock.pace = 0.0
     model.speed = 2048 / REPLY_RATE / 0.2  # a step takes 200 ms, and a frame lasts 85
     model.admit(0, prompt(1))
@@ -262,10 +284,124 @@ def test_who_has_said_all_waits_for_no_newcomer(model: MiniOmni, clock: Clock) -
     model.evict(0)
 
 
+@pytest.fixture
+def encoded(model: MiniOmni, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many features were asked for, each time that the encoder began."""
+    counts: list[int] = []
+    encode = model._runtime.encode
+
+    def counting(mels: Sequence[Floats], frames: Sequence[int]) -> object:
+        counts.extend(frames)
+        return encode(mels, frames)
+
+    monkeypatch.setattr(model._runtime, "encode", counting)
+    return counts
+
+
+def test_a_reply_takes_up_what_was_heard_in_the_pause(
+    model: MiniOmni, alone: list[Heard], encoded: list[int]
+) -> None:
+    model.overhear(SLOTS, overheard(2))
+    assert hear_all(model, SLOTS) <= 2
+    heard = answer(model, overheard(2, more=0.4))
+    # The silence that came on top changes nothing.
+    np.testing.assert_allclose(heard.samples, alone[2].samples, atol=1e-4)
+    assert (heard.text, heard.user_text) == (alone[2].text, alone[2].user_text)
+    assert len(encoded) == 1
+
+
+def test_a_reply_goes_on_with_what_the_encoder_is_in_the_middle_of(
+    model: MiniOmni, alone: list[Heard], encoded: list[int], pieces: list[int]
+) -> None:
+    model.overhear(SLOTS, overheard(2))
+    assert model.step([SLOTS]) == [ReplyChunk()]
+    model.admit(0, overheard(2, more=0.4))
+    model.step([0, SLOTS])
+    model.evict(SLOTS)
+    chunks: list[ReplyChunk] = []
+    while (chunk := model.step([0])[0]) is not None:
+        chunks.append(chunk)
+    model.evict(0)
+    np.testing.assert_allclose(join(chunks).samples, alone[2].samples, atol=1e-4)
+    assert pieces == [0, 1, 2, 3, 4]
+    assert len(encoded) == 1
+
+
+@pytest.mark.parametrize(
+    "question",
+    [overheard(3, pause=2), overheard(3, listener="somebody else"), overheard(3, pause=0)],
+)
+def test_what_was_heard_in_another_pause_is_not_taken_for_the_question(
+    model: MiniOmni, alone: list[Heard], encoded: list[int], question: Prompt
+) -> None:
+    model.overhear(SLOTS, overheard(2, pause=question.pause and 1))
+    hear_all(model, SLOTS)
+    heard = answer(model, question)
+    np.testing.assert_allclose(heard.samples, alone[3].samples, atol=1e-4)
+    assert len(encoded) == 2
+
+
+@pytest.fixture
+def pieces(model: MiniOmni, encoded: list[int], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The pieces that the encoder has computed, 5 before it has anything to give."""
+    computed: list[int] = []
+    encode = model._runtime.encode
+
+    def slow(mels: Sequence[Floats], frames: Sequence[int]) -> Generator[None, None, list[Floats]]:
+        for piece in range(5):
+            computed.append(piece)
+            yield
+        return (yield from encode(mels, frames))
+
+    monkeypatch.setattr(model._runtime, "encode", slow)
+    return computed
+
+
+def test_who_goes_on_in_the_middle_of_the_encoder_ten_times_is_heard_at_last(
+    model: MiniOmni, alone: list[Heard], encoded: list[int], pieces: list[int]
+) -> None:
+    for pause in range(1, 11):
+        model.overhear(SLOTS, overheard(1, pause=pause))
+        for _ in range(3):
+            assert model.step([SLOTS]) == [ReplyChunk()]
+        model.evict(SLOTS)  # and no piece is computed any more
+        assert model.step([]) == []
+    assert pieces == [0, 1, 2] * 10
+    model.overhear(SLOTS, overheard(1, pause=11))
+    hear_all(model, SLOTS)
+    heard = answer(model, overheard(1, pause=11, more=1.0))
+    np.testing.assert_allclose(heard.samples, alone[1].samples, atol=1e-4)
+    assert len(encoded) == 1
+
+
+def test_users_who_pause_at_once_are_all_heard(
+    model: MiniOmni, alone: list[Heard], encoded: list[int]
+) -> None:
+    for user in range(SLOTS):
+        model.overhear(SLOTS + user, overheard(user, listener=f"user {user}"))
+    hear_all(model, *range(SLOTS, 2 * SLOTS))
+    for user in range(SLOTS):
+        heard = answer(model, overheard(user, listener=f"user {user}", more=0.2))
+        np.testing.assert_allclose(heard.samples, alone[user].samples, atol=1e-4)
+    assert len(encoded) == SLOTS
+
+
+def test_who_was_overheard_and_is_gone_leaves_no_more_than_there_is_room_for(
+    model: MiniOmni,
+) -> None:
+    for user in range(200):
+        model.overhear(SLOTS, overheard(0, listener=f"user {user}"))
+        model.evict(SLOTS)
+    assert len(model._overheard) == 64
+    model._overheard.clear()
+
+
 def test_samples_that_are_no_numbers_are_refused(model: MiniOmni) -> None:
     broken = Prompt(AudioChunk(np.full(1600, np.nan, np.float32), INPUT_RATE))
     with pytest.raises(InvalidAudio, match="not numbers"):
         model.admit(0, broken)
+    with pytest.raises(InvalidAudio, match="not numbers"):
+        model.overhear(SLOTS, broken)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 31.0, 300.0])

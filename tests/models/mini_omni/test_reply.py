@@ -8,8 +8,10 @@ pytest.importorskip("tokenizers")
 
 from tokenizers import Tokenizer
 
-from duologue.audio import INPUT_RATE
+from duologue.audio import INPUT_RATE, AudioChunk
+from duologue.model import Prompt
 from duologue.models.mini_omni.checkpoint import TOKENIZER, Checkpoint
+from duologue.models.mini_omni.hearing import Hearing
 from duologue.models.mini_omni.pace import Pace
 from duologue.models.mini_omni.reply import Options, Reply, Stage
 from duologue.models.mini_omni.runtime import Tokens
@@ -20,14 +22,21 @@ from duologue.nets.shapes import CODEBOOKS
 WORD = 7  # a token of text
 
 
+def begin(tiny: Checkpoint, seconds: float) -> Reply:
+    """A reply whose question was heard."""
+    runtime = open_torch(tiny, device="cpu", precision="fp32", rows=3, pool=True)
+    tokenizer = Tokenizer.from_file(str(tiny.folder / TOKENIZER))
+    utterance = np.full(round(seconds * INPUT_RATE), 0.1, np.float32)
+    hearing = Hearing(Prompt(AudioChunk(utterance, INPUT_RATE)))
+    made = Reply(0, hearing, runtime, tokenizer, Options(), Pace(9.0, 30.0, 0.0))
+    hearing.features = np.zeros((hearing.count, tiny.language_model.width), np.float32)
+    return made
+
+
 @pytest.fixture
 def reply(tiny: Checkpoint) -> Reply:
     """A reply whose question was read."""
-    runtime = open_torch(tiny, device="cpu", precision="fp32", rows=3)
-    tokenizer = Tokenizer.from_file(str(tiny.folder / TOKENIZER))
-    utterance = np.full(INPUT_RATE // 10, 0.1, np.float32)
-    made = Reply(0, utterance, runtime, tokenizer, Options(window=1), Pace(9.0, 30.0, 0.0))
-    made.read(np.zeros((made.heard, tiny.language_model.width), np.float32))
+    made = begin(tiny, 0.1)
     while made.stage is not Stage.SPEAKING:
         made.take([Tokens((), None) for _ in made.ask(transcribe=False)])
     return made
@@ -55,7 +64,7 @@ def test_a_reply_that_ends_before_its_first_sound_still_has_its_words(reply: Rep
     go_on(reply, (vocabulary.end_of_audio,) * CODEBOOKS, WORD)
     assert reply.has_ended
     assert not reply.frames
-    reply.stage = Stage.SPOKEN
+    reply.end()
     chunk = reply.chunk(0.0)
     assert chunk.audio is None
     assert chunk.text
@@ -82,3 +91,14 @@ def test_a_transcript_that_never_ends_is_cut(reply: Reply) -> None:
     told = reply.chunk(0.0).user_text
     assert told is not None
     assert len(told.split()) == 9  # 8, and 12 a second for a tenth of one
+
+
+def test_of_a_question_as_much_is_read_at_once_as_there_is_time_for(tiny: Checkpoint) -> None:
+    for positions, lengths in ((2048, [168]), (128, [128, 40]), (64, [64, 64, 40])):
+        made = begin(tiny, 3.3)
+        for length in lengths:
+            assert made.stage is Stage.READING
+            (span,) = made.ask(transcribe=False, positions=positions)
+            assert span.length == length
+            made.take([Tokens((), None)])
+        assert made.stage is Stage.SPEAKING

@@ -114,7 +114,7 @@ async def test_random_weights_say_that_they_are_noise(serve: Serve, model: Engin
         ("slots", "0", "slots is a whole number from 1 to 16, not '0'"),
         ("slots", "many", "slots is a whole number from 1 to 16, not 'many'"),
         ("max_reply", "-1", "max_reply is a whole number from 1 to 120, not '-1'"),
-        ("window", "31", "window is a whole number from 1 to 30, not '31'"),
+        ("window", "20", "window is auto, exact or pooled, not '20'"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused_in_a_sentence(

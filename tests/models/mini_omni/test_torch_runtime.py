@@ -42,6 +42,7 @@ def make_runtime(
         snac_decoder(SHAPE, tensors(), device),
         SHAPE,
         rows,
+        pool=False,
     )
 
 
@@ -138,7 +139,8 @@ def test_steps_far_into_the_cache_look_at_all_of_it() -> None:
     shape = replace(model.shape, positions=600)
     parts = (encoder(encoder_shape(), state("whisper")), snac_decoder(SHAPE, tensors()), SHAPE)
     stepped, read = (
-        TorchRuntime(language_model(shape, state("small")), *parts, rows=2) for _ in range(2)
+        TorchRuntime(language_model(shape, state("small")), *parts, rows=2, pool=False)
+        for _ in range(2)
     )
     ids = _ids(520, 3)
     for start in (254, 510):
@@ -236,7 +238,7 @@ def test_what_it_held_is_free_when_it_is_closed() -> None:
 def test_a_checkpoint_is_opened_and_answers(tmp_path: Path) -> None:
     convert(original(tmp_path / "original"), tmp_path / "checkpoint")
     checkpoint = open_checkpoint(tmp_path / "checkpoint")
-    runtime = open_torch(checkpoint, device="cpu", precision="fp32", rows=2)
+    runtime = open_torch(checkpoint, device="cpu", precision="fp32", rows=2, pool=True)
     assert (runtime.shape, runtime.snac) == (LANGUAGE_MODEL, SNAC)
     with pytest.raises(StopIteration) as end:
         next(runtime.encode([log_mel(np.zeros(16_000, np.float32))], [51]))

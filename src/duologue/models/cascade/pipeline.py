@@ -62,7 +62,7 @@ class Cascade:
             instructions=True,
             transcribes=True,
             note=f"{parts}. {self._language_model.advice}".strip(),
-            overhears=True,
+            overhears="speech",
         )
 
     @property

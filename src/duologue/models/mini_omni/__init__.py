@@ -30,7 +30,7 @@ def load(
     precision: str = "auto",
     slots: str = "4",
     max_reply: str = "30",
-    window: str = "30",
+    window: str = "auto",
     threads: str = "auto",
 ) -> SpeechModel:
     """The model for `--model mini-omni`.
@@ -41,8 +41,8 @@ def load(
         precision: cpu: int8, int4 or fp32; cuda: bf16 or fp32.
         slots: replies at once, 1 to 256; 1 to 16 on a CPU.
         max_reply: seconds that a reply may last, 1 to 120.
-        window: seconds that the encoder listens to, 1 to 30. It was trained with 30: less is quicker,
-            and changes what it hears.
+        window: what the encoder computes of its 30 s. exact: all; pooled: one in three of the positions
+            behind the utterance, which takes a third of the time; auto: exact at fp32, else pooled.
         threads: that compute on a CPU; auto: one for each processor.
 
     Raises:
@@ -65,6 +65,9 @@ def load(
     from duologue.models.mini_omni.model import MiniOmni
     from duologue.models.mini_omni.reply import Options
 
+    if window not in ("auto", "exact", "pooled"):
+        raise InvalidSetting(f"window is auto, exact or pooled, not {window!r}")
+    pool = window == "pooled" or (window == "auto" and precision != "fp32")
     if weights not in ("auto", "real", "random"):
         raise InvalidSetting(f"weights are auto, real or random, not {weights!r}")
     checkpoint = find_checkpoint(weights)
@@ -72,10 +75,9 @@ def load(
     options = Options(
         slots=_number("slots", slots, 1, 256 if device == "cuda" else 16),
         max_reply=_number("max_reply", max_reply, 1, 120),
-        window=_number("window", window, 1, 30),
     )
     used = cpus() if threads == "auto" else _number("threads", threads, 1, 256)
-    opener = _opener(checkpoint, device, precision, options.slots, options.window, used)
+    opener = _opener(checkpoint, device, precision, options.slots, used, pool=pool)
     noise = "Random weights: all it utters is noise. " if checkpoint.random else ""
     note = f"{noise}{_LABELS.get(precision, '')}Mini-Omni hears this turn only."
     return Engine(MiniOmni(opener, checkpoint.folder / TOKENIZER, options, note))
@@ -101,7 +103,7 @@ def is_there() -> bool:
 
 
 def _opener(
-    checkpoint: "Checkpoint", device: str, precision: str, slots: int, window: int, threads: int
+    checkpoint: "Checkpoint", device: str, precision: str, slots: int, threads: int, *, pool: bool
 ) -> "Callable[[], Runtime]":
     from duologue.models.mini_omni.reply import ROWS
 
@@ -109,10 +111,10 @@ def _opener(
     if precision.startswith("int"):
         from duologue.models.mini_omni.cpu.runtime import CpuRuntime
 
-        return lambda: CpuRuntime(checkpoint, precision, rows=rows, window=window, threads=threads)
+        return lambda: CpuRuntime(checkpoint, precision, rows=rows, pool=pool, threads=threads)
     from duologue.models.mini_omni.torch_runtime import open_torch
 
-    return lambda: open_torch(checkpoint, device=device, precision=precision, rows=rows)
+    return lambda: open_torch(checkpoint, device=device, precision=precision, rows=rows, pool=pool)
 
 
 def _device(device: str) -> str:

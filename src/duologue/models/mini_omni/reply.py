@@ -9,13 +9,13 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, Samples, concatenate
-from duologue.log_mel import frames_of, log_mel
 from duologue.model import ReplyChunk
 from duologue.models.mini_omni.captions import Captions
 from duologue.models.mini_omni.decoding import SpokenReply, WrittenReply
+from duologue.models.mini_omni.hearing import Hearing
 from duologue.models.mini_omni.pace import FRAME_SECONDS, Pace
 from duologue.models.mini_omni.prompts import Task, question, speech_prompt
-from duologue.models.mini_omni.runtime import Floats, Runtime, Span, Tokens
+from duologue.models.mini_omni.runtime import Runtime, Span, Tokens
 from duologue.models.mini_omni.vocabulary import Vocabulary
 from duologue.nets.shapes import CODEBOOKS
 from duologue.nets.snac_stream import SeededNoise, SnacStream
@@ -24,7 +24,7 @@ ROWS = 3
 """Of the cache, for one reply: what is said, what is written, what the user said."""
 
 PIECE = 64
-"""Positions of a prompt that are read at once: 90 ms on two cores, and no dearer than all in one go."""
+"""Positions of a prompt that are read at once where somebody listens: 80 ms on two cores."""
 
 _AUDIBLE = 0.003  # of full scale, -50 dB: below it nothing was said that could be written down
 _TOKENS_A_SECOND = 12  # of a transcript: nobody speaks faster
@@ -46,21 +46,18 @@ class Options:
     Attributes:
         slots: replies at once.
         max_reply: seconds that a reply may last.
-        window: seconds that the encoder listens to. 30: as it was trained; less is faster, and untried.
     """
 
     slots: int = 4
     max_reply: float = 30.0
-    window: int = 30
 
 
 class Reply:
     """Asks for passes of the language model, and makes chunks of what comes of them.
 
     Attributes:
-        mel: what the encoder takes.
-        heard: features that it shall give.
-        stage: how far it has come.
+        slot: its place in the batch.
+        hearing: what the encoder makes of the question.
         pace: when its sound goes out.
         voice: makes sound of its frames.
         frames: codes that wait for the voice: those of one frame at most.
@@ -69,24 +66,22 @@ class Reply:
     def __init__(
         self,
         slot: int,
-        utterance: Samples,
+        hearing: Hearing,
         runtime: Runtime,
         tokenizer: Tokenizer,
         options: Options,
         pace: Pace,
     ) -> None:
-        utterance = utterance[: options.window * INPUT_RATE]
-        self.mel = log_mel(utterance, 100 * options.window)
-        self.heard = frames_of(utterance)
-        self.stage = Stage.HEARING
+        self.slot = slot
+        self.hearing = hearing
         self.pace = pace
         self.voice = SnacStream(runtime.snac, SeededNoise(0))
         self.frames: list[tuple[int, ...]] = []
         self._row = ROWS * slot
         self._runtime = runtime
         self._vocabulary = Vocabulary.of(runtime.shape)
-        self._features: Floats | None = None
-        self._prompt = speech_prompt(self._vocabulary, self.heard)
+        self._stage = Stage.HEARING
+        self._prompt = speech_prompt(self._vocabulary, hearing.count)
         self._start = self._prompt.shape[1]  # of the question, the prompt's last position
         self._read = 0  # positions of the prompt
         self._steps = min(
@@ -96,29 +91,33 @@ class Reply:
         self._spoken = SpokenReply(self._vocabulary)
         self._words = _Words(tokenizer)
         self._captions = Captions()
-        self._transcript = _Transcript(self._vocabulary, tokenizer, utterance)
+        self._transcript = _Transcript(self._vocabulary, tokenizer, hearing.samples)
         self._asked: list[Span] = []
         self._sound: list[Samples] = []
+
+    @property
+    def stage(self) -> Stage:
+        """How far it has come."""
+        if self._stage is Stage.HEARING and self.hearing.features is not None:
+            self._stage = Stage.READING
+        return self._stage
 
     @property
     def is_over(self) -> bool:
         """Nothing is left to be said or known."""
         return self.stage is Stage.SPOKEN and not self._sound and self._transcript.is_told
 
-    def read(self, features: Floats) -> None:
-        """What was heard, [heard, D]."""
-        self._features, self.stage = features, Stage.READING
-
-    def ask(self, *, transcribe: bool) -> list[Span]:
+    def ask(self, *, transcribe: bool, positions: int = PIECE) -> list[Span]:
         """What it wants of the next pass. `take` is to be called with what came.
 
         Args:
             transcribe: there is time for the user's words.
+            positions: of the prompt that there is time for, if it is still to be read.
         """
         self._asked = []
         if self.stage is Stage.READING:
-            piece = self._prompt[:, self._read : self._read + PIECE]
-            self._asked.append(Span(self._row, self._read, piece, self._features))
+            piece = self._prompt[:, self._read : self._read + positions]
+            self._asked.append(Span(self._row, self._read, piece, self.hearing.features))
         elif self.stage is Stage.SPEAKING:
             self._asked += self._next_of_reply()
         if transcribe and not self._transcript.is_known:
@@ -140,7 +139,11 @@ class Reply:
             self._say(audio, text)
         elif self.stage is Stage.READING and self._read == self._start:
             self._runtime.fork(self._row, self._row + 1, self._start)
-            self.stage = Stage.SPEAKING
+            self._stage = Stage.SPEAKING
+
+    def end(self) -> None:
+        """All was said."""
+        self._stage = Stage.SPOKEN
 
     def add(self, sound: Samples) -> None:
         """What the voice has made of frames."""

@@ -97,7 +97,7 @@ class Runtime(Protocol):
         """Listen to some utterances, piece by piece: other work may run in between.
 
         Args:
-            mels: log-mels [bins, 2 * window].
+            mels: log-mels [bins, 2 * positions of the window].
             frames: how many features of each are wanted.
 
         Returns:

@@ -22,6 +22,7 @@ from duologue.nets.shapes import CODEBOOKS, SnacShape
 from duologue.nets.snac import SnacDecoder, snac_decoder
 from duologue.nets.snac_stream import Codes, SnacStream
 from duologue.nets.whisper import Encoder, encoder
+from duologue.nets.window import pooled
 
 _PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 _TOGETHER = (
@@ -30,7 +31,9 @@ _TOGETHER = (
 _SLOTS = 256  # of the cache that a step looks at, doubled until they suffice: a graph for each
 
 
-def open_torch(checkpoint: Checkpoint, *, device: str, precision: str, rows: int) -> "TorchRuntime":
+def open_torch(
+    checkpoint: Checkpoint, *, device: str, precision: str, rows: int, pool: bool
+) -> "TorchRuntime":
     """Load a checkpoint.
 
     Args:
@@ -38,6 +41,7 @@ def open_torch(checkpoint: Checkpoint, *, device: str, precision: str, rows: int
         device: cpu or cuda.
         precision: bf16 or fp32, of all but the decoder: that is small, and rounding would be heard.
         rows: of the cache.
+        pool: the encoder computes one in three of the silent positions, not all.
     """
     dtype, folder = _PRECISIONS[precision], checkpoint.folder
     return TorchRuntime(
@@ -46,6 +50,7 @@ def open_torch(checkpoint: Checkpoint, *, device: str, precision: str, rows: int
         snac_decoder(checkpoint.snac, read_tensors(folder / SNAC), device),
         checkpoint.snac,
         rows,
+        pool=pool,
     )
 
 
@@ -68,8 +73,11 @@ class TorchRuntime:
         snac: SnacDecoder,
         snac_shape: SnacShape,
         rows: int,
+        *,
+        pool: bool,
     ) -> None:
         """Take the networks, make a cache of `rows`, and on a GPU capture steps of all sizes."""
+        self._pooled = pool
         table = language_model.wte.weight
         self.shape, self.snac = language_model.shape, snac_shape
         self._device, self._dtype = table.device, table.dtype
@@ -138,7 +146,9 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def _listen(self, mels: Sequence[Floats], frames: Sequence[int]) -> list[Floats]:
-        heard = self._encoder(self._put(np.stack(mels)))[:, : max(frames)]
+        mel, longest = np.stack(mels), max(frames)
+        window = pooled(longest, mel.shape[2] // 2) if self._pooled else None
+        heard = self._encoder(self._put(mel), window)[:, :longest]
         features = _array(self._language_model.adapt(heard))
         return [row[:count] for row, count in zip(features, frames, strict=True)]
 

@@ -14,6 +14,7 @@ from duologue.log_mel import log_mel
 from duologue.models.mini_omni.arrangement import quantise
 from duologue.models.mini_omni.cpu.encoder import build_encoder
 from duologue.nets.whisper import encoder
+from duologue.nets.window import Window, exact, pooled
 from duologue.openvino import ov
 from nets.generate import assert_near, encoder_shape, state, vectors
 
@@ -23,24 +24,30 @@ def _encode(
     mel: NDArray[np.float32],
     pieces: int,
     precision: str = "f32",
+    window: Window | None = None,
     wanted: int | None = None,
 ) -> Tensor:
-    """[T, D]"""
+    """[P, D]"""
+    window = window or exact(mel.shape[1] // 2)
     models = build_encoder(
         encoder_shape(),
         {name: tensor.numpy() for name, tensor in tensors.items()},
-        mel.shape[1] // 2,
         getattr(ov.Type, precision),
         pieces,
     )
     gc.collect()  # the graphs must need none of the arrays that they were built from
     assert len(models) == pieces
-    core, x = ov.Core(), mel[None]
-    for model in models[:-1]:
-        assert model.is_dynamic() is False
-        x = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})(x)[0]
-    last = core.compile_model(models[-1], "CPU", {"INFERENCE_PRECISION_HINT": precision})
-    x = last({"x": x, "wanted": np.array([wanted or mel.shape[1] // 2])})[0]
+    core, x = ov.Core(), mel[None, :, : window.mel]
+    known = {
+        "taken": window.taken,
+        "positions": window.positions,
+        "weights": window.weights,
+        "wanted": np.array([wanted or len(window.positions)]),
+    }
+    for model in models:
+        names = [port.any_name for port in model.inputs if port.any_name != "x"]
+        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+        x = compiled({"x": x, **{name: known[name] for name in names}})[0]
     return from_numpy(x[0].copy())
 
 
@@ -63,6 +70,16 @@ def test_the_first_features_are_the_same_when_no_others_are_wanted(
     features = _encode(state("whisper"), mel, 2, wanted=98)
     assert features.shape == (98, 32)
     assert_near(features, golden["encoder_out_first128"][:98])
+
+
+@pytest.mark.parametrize("heard", [5, 98, 700, 1450])
+def test_a_pooled_window_gives_what_torch_gives(heard: int) -> None:
+    speech = 0.1 * np.random.default_rng(heard).standard_normal(320 * heard).astype(np.float32)
+    mel, window = log_mel(speech), pooled(heard, 1500)
+    right = encoder(encoder_shape(), state("whisper"))(from_numpy(mel)[None], window)[0]
+    assert len(right) == len(window.positions)
+    assert_near(_encode(state("whisper"), mel, 2, window=window), right)
+    assert_near(_encode(state("whisper"), mel, 2, window=window, wanted=heard), right[:heard])
 
 
 def test_weights_in_eight_bits_stay_near_the_original(golden: dict[str, Tensor]) -> None:

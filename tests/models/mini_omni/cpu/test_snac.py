@@ -23,7 +23,7 @@ from nets.voice import (
 
 @pytest.fixture(scope="module")
 def decoder() -> SnacDecoder:
-    return SnacDecoder(ov.Core(), SHAPE, tensors(), {"INFERENCE_NUM_THREADS": 2}, rows=(1, 2))
+    return SnacDecoder(ov.Core(), SHAPE, tensors(), {"INFERENCE_NUM_THREADS": 2})
 
 
 def test_without_noise_the_sound_is_the_golden_one(decoder: SnacDecoder) -> None:

@@ -1,22 +1,72 @@
 """Whisper's encoder in OpenVINO, in pieces: between them, other replies can have their next frame."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from duologue.models.mini_omni.cpu.language_model import parameter
+from duologue.models.mini_omni.runtime import Floats
 from duologue.nets.shapes import EncoderShape
+from duologue.nets.window import Window
 from duologue.openvino import ops, ov
 
 _EPSILON = 1e-5  # of the layer norms: torch's default, with which Whisper was trained
 
 
+class Encoder:
+    """The network, compiled."""
+
+    def __init__(
+        self,
+        core: ov.Core,
+        shape: EncoderShape,
+        tensors: Mapping[str, NDArray[np.generic]],
+        settings: Mapping[str, Any],
+        precision: ov.Type = ov.Type.f32,
+        pieces: int = 3,
+    ) -> None:
+        """Compile it with `settings`; the other arguments are those of `build_encoder`."""
+        self._pieces = [
+            core.compile_model(graph, "CPU", settings).create_infer_request()
+            for graph in build_encoder(shape, tensors, precision, pieces)
+        ]
+
+    def encode(self, mel: Floats, window: Window, wanted: int) -> Generator[None, None, Floats]:
+        """The first `wanted` features of a log-mel [bins, T], after a pause behind each piece but the last.
+
+        Returns:
+            [wanted, D], until the next call.
+        """
+        x, more = mel[None, :, : window.mel], {"taken": window.taken, "positions": window.positions}
+        for piece in self._pieces[:-1]:
+            piece.infer({"x": x, "weights": window.weights, **more})
+            x, more = piece.get_output_tensor(0).data, {}
+            yield
+        self._pieces[-1].infer({"x": x, "weights": window.weights, "wanted": np.array([wanted])})
+        features: Floats = self._pieces[-1].get_output_tensor(0).data[0]
+        return features
+
+    def encode_at_once(self, mel: Floats, window: Window, wanted: int) -> Floats:
+        """The same without pauses, and to be kept."""
+        encoding = self.encode(mel, window, wanted)
+        while True:
+            try:
+                next(encoding)
+            except StopIteration as end:
+                return np.array(end.value)
+
+
+def cosines(features: Floats, others: Floats) -> Floats:
+    """How near features [T, D] are to others, one by one: [T], 1 where they point the same way."""
+    lengths = np.linalg.norm(features, axis=1) * np.linalg.norm(others, axis=1)
+    return np.asarray((features * others).sum(1) / lengths, np.float32)
+
+
 def build_encoder(
     shape: EncoderShape,
     tensors: Mapping[str, NDArray[np.generic]],
-    frames: int,
     precision: ov.Type = ov.Type.f32,
     pieces: int = 3,
 ) -> list[ov.Model]:
@@ -25,16 +75,16 @@ def build_encoder(
     Args:
         shape: of the checkpoint.
         tensors: by the original's names: float16, float32, or int8 with its `….scale`.
-        frames: that are computed; twice as many mel frames go in.
         precision: of weights that are not int8, and of the computation, f32 or bf16; to be compiled
             with the same INFERENCE_PRECISION_HINT. An f32 graph that is compiled for bf16 keeps its
             f32 weights: 570 MB, not 400, for Whisper small.
         pieces: graphs, two at least, at most as many as there are layers.
 
     Returns:
-        The first takes [1, bins, 2 frames], the others what the one before gives, [1, frames, D]. The
-        last also takes `wanted`, int64 [1], and gives that many features: the last layer computes no
-        others. All are float32.
+        All take `x`: the first the log-mel, [1, bins, 2 T], the others what the one before gives,
+        [1, P, D]. They take of a `Window` its `weights`, the first also `taken` and `positions`. The last
+        also takes `wanted`, int64 [1], and gives that many features: the last layer computes no others.
+        All are float32.
     """
     weights = {
         name.removeprefix("encoder."): _constant(tensor, tensors, name, precision)
@@ -44,17 +94,19 @@ def build_encoder(
     models = []
     for piece in range(pieces):
         last = piece == pieces - 1
-        size = [1, frames, shape.width] if piece else [1, shape.bins, 2 * frames]
-        inputs = [parameter("x", size)]
+        size = [1, -1, shape.width] if piece else [1, shape.bins, -1]
+        inputs = [parameter("x", size), parameter("weights", [-1])]
         x = ops.convert(inputs[0], precision)
+        bias = ops.unsqueeze(ops.convert(inputs[1], precision), _int64(0, 1, 2))
         if piece == 0:
-            x = _stem(x, weights, frames)
+            inputs += [parameter(name, [-1], ov.Type.i64) for name in ("taken", "positions")]
+            x = _stem(x, weights, *inputs[2:])
         start, end = (shape.layers * (piece + after) // pieces for after in (0, 1))
         for layer in range(start, end - last):
-            x = _block(x, weights, f"blocks.{layer}", shape.heads)
+            x = _block(x, weights, f"blocks.{layer}", shape.heads, bias)
         if last:
             inputs.append(parameter("wanted", [1], ov.Type.i64))
-            x = _block(x, weights, f"blocks.{end - 1}", shape.heads, inputs[1])
+            x = _block(x, weights, f"blocks.{end - 1}", shape.heads, bias, inputs[-1])
             x = _norm(x, weights, "ln_post")
         models.append(ov.Model([ops.convert(x, "f32")], inputs, f"encoder_{piece}"))
     return models
@@ -79,22 +131,21 @@ def _constant(
     return ops.constant(half, shared_memory=False)  # nobody would keep what is shared alive
 
 
-def _stem(mel: Any, weights: Mapping[str, Any], frames: int) -> Any:
-    """[1, bins, 2 T] -> [1, T, D]: two convolutions, then the positions."""
+def _stem(mel: Any, weights: Mapping[str, Any], taken: Any, positions: Any) -> Any:
+    """[1, bins, 2 T] -> [1, P, D]: two convolutions, then the positions."""
     x = mel
     for name, stride in (("conv1", 1), ("conv2", 2)):
         x = ops.convolution(x, weights[f"{name}.weight"], [stride], [1], [1], [1])
         bias = ops.unsqueeze(weights[f"{name}.bias"], _int64(1))
         x = ops.gelu(ops.add(x, bias), "erf")
-    table = weights["positional_embedding"]
-    positions = ops.slice(table, _int64(0), _int64(frames), _int64(1), _int64(0))
-    return ops.add(ops.transpose(x, _int64(0, 2, 1)), positions)
+    heard = ops.gather(ops.transpose(x, _int64(0, 2, 1)), taken, _int64(1))
+    return ops.add(heard, ops.gather(weights["positional_embedding"], positions, _int64(0)))
 
 
 def _block(
-    x: Any, weights: Mapping[str, Any], name: str, heads: int, wanted: Any | None = None
+    x: Any, weights: Mapping[str, Any], name: str, heads: int, bias: Any, wanted: Any | None = None
 ) -> Any:
-    """[1, T, D] -> [1, T, D], or only the first `wanted` of them."""
+    """[1, P, D] -> [1, P, D], or only the first `wanted` of them; `bias` is added to the keys' logits."""
     normed = _norm(x, weights, f"{name}.attn_ln")
     asking = normed
     if wanted is not None:
@@ -105,7 +156,7 @@ def _block(
         )
         for part, seen in (("query", asking), ("key", normed), ("value", normed))
     )
-    attended = ops.scaled_dot_product_attention(query, key, value)
+    attended = ops.scaled_dot_product_attention(query, key, value, bias)
     heard = ops.transpose(attended, _int64(0, 2, 1, 3))
     x = ops.add(x, _linear(_reshape(heard, -1), weights, f"{name}.attn.out"))
     wide = _linear(_norm(x, weights, f"{name}.mlp_ln"), weights, f"{name}.mlp.0")

@@ -7,6 +7,7 @@ the plugin has no vectorised one.
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, cast
 
 import numpy as np
@@ -23,10 +24,9 @@ _TERMS = 8  # of the series of sin²: the ninth is below 1e-7 everywhere
 
 
 class SnacDecoder:
-    """The network, compiled to go on by one group of codes for as many voices at once as `rows` says.
+    """The network, compiled to go on by one group of codes of one voice.
 
-    Other numbers are put together from these. Each costs 0.5 s and the memory of the weights; two voices
-    at once are an eighth cheaper than one after the other.
+    Voices come one after the other: two at once would be an eighth cheaper, and take 90 MB more.
     """
 
     def __init__(
@@ -35,7 +35,6 @@ class SnacDecoder:
         shape: SnacShape,
         tensors: Mapping[str, NDArray[np.generic]],
         settings: Mapping[str, Any],
-        rows: Sequence[int] = (1,),
     ) -> None:
         self._plan = snac_stream.plan(shape)
         weights = snac_stream.fold(tensors)
@@ -45,10 +44,8 @@ class SnacDecoder:
         model = _Network(shape, self._plan, weights).model()
         # Machines with bf16 would take it unasked: 44 dB from the exact sound, and no faster.
         settings = {**settings, "INFERENCE_PRECISION_HINT": "f32"}
-        self._requests = {
-            count: core.compile_model(_of(model, count), "CPU", settings).create_infer_request()
-            for count in sorted({*rows, 1}, reverse=True)
-        }
+        model.reshape({port: [1, *list(port.partial_shape)[1:]] for port in model.inputs})
+        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
 
     def step(
         self,
@@ -57,29 +54,25 @@ class SnacDecoder:
         spans: NDArray[np.int64] | None,
         states: Sequence[object],
     ) -> tuple[Samples, Sequence[Floats]]:
-        """Compute groups one after the other, as many voices at once as can be."""
+        """Compute groups and voices one after the other."""
         vectors = self._codebooks[np.arange(codes.shape[2]), codes].reshape(*codes.shape[:2], -1)
         fresh = np.zeros(self._plan.state, np.float32)
         state = np.stack([fresh if known is None else cast(Floats, known) for known in states])
         groups = codes.shape[1] // LATENTS
         samples = np.empty((len(codes), groups, LATENTS * self._plan.hop), np.float32)
-        first = 0
-        while first < len(codes):
-            count = next(n for n in self._requests if n <= len(codes) - first)
-            rows = slice(first, first + count)
-            request = self._requests[count]
-            for group in range(groups):
-                inputs = [_group(part[rows], group, groups) for part in (vectors, *noise)]
-                now = None if spans is None else spans[rows] + (LATENTS * group, 0)
-                request.infer([state[rows], self._mask(now, count), *inputs])
-                samples[rows, group] = request.get_output_tensor(0).data
-                state[rows] = request.get_output_tensor(1).data
-            first += count
+        for voice, group in product(range(len(codes)), range(groups)):
+            row = slice(voice, voice + 1)
+            inputs = [_group(part[row], group, groups) for part in (vectors, *noise)]
+            now = None if spans is None else spans[row] + (LATENTS * group, 0)
+            self._request.infer([state[row], self._mask(now), *inputs])
+            samples[row, group] = self._request.get_output_tensor(0).data
+            state[row] = self._request.get_output_tensor(1).data
         return samples.reshape(len(codes), -1), list(state)
 
-    def _mask(self, spans: NDArray[np.int64] | None, count: int) -> Floats:
+    def _mask(self, spans: NDArray[np.int64] | None) -> Floats:
+        """[1, mask] of one voice."""
         if spans is None:
-            return np.ones((count, len(self._times)), np.float32)
+            return np.ones((1, len(self._times)), np.float32)
         now, end = spans[:, :1], spans[:, 1:]
         when = now * self._rates + self._times
         return ((when >= 0) & (when < end * self._rates)).astype(np.float32)
@@ -190,12 +183,6 @@ def _group(part: Floats, group: int, groups: int) -> Floats:
     """[B, T, …] -> [B, T / groups, …]: what belongs to one of the groups."""
     size = part.shape[1] // groups
     return part[:, group * size : (group + 1) * size]
-
-
-def _of(model: ov.Model, rows: int) -> ov.Model:
-    """The same model, from now on for a fixed number of rows."""
-    model.reshape({port: [rows, *list(port.partial_shape)[1:]] for port in model.inputs})
-    return model
 
 
 def _series(term: int) -> float:

@@ -1,0 +1,48 @@
+"""An utterance on its way through the encoder, for a reply or ahead of one."""
+
+import logging
+
+import numpy as np
+
+from duologue.audio import INPUT_RATE
+from duologue.errors import InvalidAudio
+from duologue.log_mel import frames_of, log_mel
+from duologue.model import Prompt
+from duologue.models.mini_omni.runtime import Floats
+
+logger = logging.getLogger(__name__)
+
+_LONGEST = 30  # seconds that the encoder hears
+
+
+class Hearing:
+    """What somebody said, and what the encoder makes of it.
+
+    Attributes:
+        samples: of the utterance, at `INPUT_RATE`, at most 30 s.
+        mel: what the encoder takes.
+        count: features that it shall give.
+        features: [count, D], or None until it has.
+    """
+
+    def __init__(self, prompt: Prompt) -> None:
+        """Take the utterance of a prompt.
+
+        Raises:
+            InvalidAudio: it holds samples that are not numbers.
+        """
+        samples = prompt.utterance.at(INPUT_RATE).samples
+        if not np.isfinite(samples).all():
+            raise InvalidAudio("the utterance holds samples that are not numbers (NaN or infinity)")
+        if len(samples) > _LONGEST * INPUT_RATE:
+            said = len(samples) / INPUT_RATE
+            logger.warning("%.1f s were said; the model hears the first %d s", said, _LONGEST)
+        self.samples = samples[: _LONGEST * INPUT_RATE]
+        self.mel = log_mel(self.samples)
+        self.count = frames_of(self.samples)
+        self.features: Floats | None = None
+        self._pause = prompt.listener, prompt.pause
+
+    def is_of(self, prompt: Prompt) -> bool:
+        """Whether the prompt's utterance differs from this one by silence at its end."""
+        return prompt.pause > 0 and self._pause == (prompt.listener, prompt.pause)
