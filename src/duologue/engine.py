@@ -148,10 +148,10 @@ class Engine:
         while self._wait_for_work():
             self._evict_abandoned()
             slots = self._model.slots
-            self._admit(self._waiting, range(slots), self._model.admit)
-            if self._overheard:
+            if self._overheard:  # before the replies, which take up what comes of it
                 overhearer = cast(BatchedOverhearer, self._model)
                 self._admit(self._overheard, range(slots, 2 * slots), overhearer.overhear)
+            self._admit(self._waiting, range(slots), self._model.admit)
             self._step()
         for request in self._requests():
             request.deliver(ModelFailed("the model was closed in the middle of a reply"))

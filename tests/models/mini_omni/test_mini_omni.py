@@ -25,8 +25,8 @@ from duologue.models.mini_omni.checkpoint import (
     read_tensors,
 )
 from duologue.models.mini_omni.model import MiniOmni, describe
-from duologue.models.mini_omni.reply import ROWS, Options
-from duologue.models.mini_omni.runtime import Floats
+from duologue.models.mini_omni.reply import ROWS, Options, Stage
+from duologue.models.mini_omni.runtime import Floats, Span
 from duologue.models.mini_omni.torch_runtime import TorchRuntime
 from duologue.nets.lm import language_model
 from duologue.nets.snac import snac_decoder
@@ -355,6 +355,36 @@ def pieces(model: MiniOmni, encoded: list[int], monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(model._runtime, "encode", slow)
     return computed
+
+
+@pytest.mark.parametrize(
+    ("reserve", "lengths"),
+    [
+        (float("inf"), [83]),  # nobody listens
+        (0.3, [83]),  # 0.2 s is time for two pieces of 64
+        (0.15, [64, 19]),
+    ],
+)
+def test_of_a_question_as_much_is_read_at_once_as_listeners_can_wait_for(
+    model: MiniOmni, monkeypatch: pytest.MonkeyPatch, reserve: float, lengths: list[int]
+) -> None:
+    asked: list[int] = []
+    tokens = model._runtime.tokens
+
+    def counting(spans: Sequence[Span]) -> object:
+        asked.extend(span.length for span in spans)
+        return tokens(spans)
+
+    monkeypatch.setattr(model._runtime, "tokens", counting)
+    monkeypatch.setattr(model, "_least_reserve", lambda _: reserve)
+    monkeypatch.setitem(model._costs, Stage.READING, 0.05)
+    monkeypatch.setitem(model._costs, Stage.HEARING, 0.0)
+    model.admit(0, prompt(3))
+    while len(asked) < len(lengths):
+        model.step([0])
+        model._costs[Stage.READING] = 0.05
+    model.evict(0)
+    assert asked == lengths
 
 
 def test_who_goes_on_in_the_middle_of_the_encoder_ten_times_is_heard_at_last(
