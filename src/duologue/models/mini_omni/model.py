@@ -23,7 +23,6 @@ from duologue.nets.snac_stream import SeededNoise, SnacStream
 
 logger = logging.getLogger(__name__)
 
-_KEPT = 64  # utterances that were overheard: a listener may be gone
 _MARGIN = 0.1  # seconds that listeners keep while a newcomer is attended to: the network's share
 _POOR = 0.5  # seconds left to hear: who has less comes before the rich, and before transcripts
 _RICH = 1.5  # seconds left to hear
@@ -103,7 +102,7 @@ class MiniOmni:
         """
         self._overheard.pop(prompt.listener, None)
         self._overheard[prompt.listener] = self._ahead[slot] = Hearing(prompt)
-        if len(self._overheard) > _KEPT:
+        if len(self._overheard) > 2 * self.slots:  # somebody is gone, and no reply took it up
             self._overheard.pop(next(iter(self._overheard)))
 
     def step(self, slots: Sequence[int]) -> Sequence[ReplyChunk | None]:
