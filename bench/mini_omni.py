@@ -42,7 +42,7 @@ from duologue.models.mini_omni.torch_runtime import open_torch
 from duologue.models.mini_omni.vocabulary import Vocabulary
 from duologue.nets.shapes import CODEBOOKS
 from duologue.nets.snac import snac_decoder
-from duologue.nets.snac_stream import SeededNoise, SnacStream, speak
+from duologue.nets.snac_stream import LATENTS, SeededNoise, SnacStream, by_latent, speak
 from duologue.openvino import ov
 from duologue.sound_files import read_audio
 
@@ -95,14 +95,13 @@ def parts(runtime: Runtime, sound: Samples) -> dict[str, float]:
     [features] = encode()
 
     def prefill() -> None:
-        for start in range(0, position, 64):
-            runtime.tokens([Span(0, start, prompt[:, start : start + 64], features)])
+        runtime.tokens([Span(0, 0, prompt, features)])
 
     def step(*, text: bool) -> None:
         spans = [Span(0, position, says, audio=True)]
         runtime.tokens([*spans, Span(1, position, writes, text=True)] if text else spans)
 
-    voice, codes = SnacStream(runtime.snac, SeededNoise(0)), np.zeros((1, CODEBOOKS, 1), np.int64)
+    voice, codes = SnacStream(runtime.snac, SeededNoise(0)), np.zeros((1, LATENTS, 3), np.int64)
     took = {
         "log-mel": median(lambda: log_mel(sound, 3000), 10),
         "encoder": median(encode, 5),
@@ -111,9 +110,9 @@ def parts(runtime: Runtime, sound: Samples) -> dict[str, float]:
         "step": median(lambda: step(text=False), 30),
         "SNAC": median(lambda: runtime.speak([voice], codes), 30),
     }
-    steps = 10  # the prompt's last position, 7 more for the first frame, 2 for the look-ahead
+    steps = 10  # the prompt's last position, 6 more for the first latents, 3 for the look-ahead
     once = took["log-mel"] + took["encoder"] + took["prefill"]
-    first = once + steps * took["step with text"] + 3 * took["SNAC"]
+    first = once + steps * took["step with text"] + 4 * took["SNAC"]
     print(
         f"{runtime.about}, ms p50, prompt of {position}: "
         + ", ".join(f"{part} {ms:.1f}" for part, ms in took.items())
@@ -146,9 +145,9 @@ def seams(checkpoint: Checkpoint) -> None:
     ):
         voice, pieces = SnacStream(checkpoint.snac, SeededNoise(0)), []
         for start in range(0, frames, size):
-            pieces += speak(decoder, [voice], codes[:, :, start : start + size])
+            pieces += speak(decoder, [voice], by_latent(codes[:, :, start : start + size]))
         voice.end()
-        pieces += speak(decoder, [voice], codes[:, :, : voice.tail])
+        pieces += speak(decoder, [voice], by_latent(codes[:, :, : voice.tail]))
         sounds.append(np.concatenate(pieces))
     streamed, whole = sounds
     print(

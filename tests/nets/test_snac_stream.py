@@ -37,8 +37,22 @@ class Counting:
         return numbers.astype(np.float32), [start + size for start in starts]
 
 
+class Early(Counting):
+    """The same, of a stream whose first latent is no sound."""
+
+    def step(
+        self,
+        codes: Codes,
+        noise: Sequence[Floats],
+        spans: NDArray[np.int64] | None,
+        states: Sequence[object],
+    ) -> tuple[Samples, Sequence[object]]:
+        begun = [-plan(SHAPE).latency - plan(SHAPE).hop if s is None else s for s in states]
+        return super().step(codes, noise, spans, begun)
+
+
 def _groups(count: int) -> Codes:
-    return np.zeros((1, 7, count), np.int64)
+    return np.zeros((1, 4 * count, 3), np.int64)
 
 
 def _voice() -> SnacStream:
@@ -62,6 +76,17 @@ def test_each_sample_comes_once_and_none_before_the_first() -> None:
     voice.end()
     parts += speak(Counting(), [voice], _groups(voice.tail))
     assert np.concatenate(parts).tolist() == list(range(5 * FRAME))
+
+
+@pytest.mark.parametrize("frames", [1, 3, 7])
+def test_a_voice_may_begin_with_latents_that_are_no_sound(frames: int) -> None:
+    voice = SnacStream(SHAPE, NoNoise(), start=-1)
+    parts = [speak(Early(), [voice], _groups(1))[0] for _ in range(frames)]
+    # One latent of the last frame is still to come; of a group that came later, none is sound.
+    voice.end(4 * frames)
+    parts += speak(Early(), [voice], _groups(voice.tail))
+    assert voice.tail == 0
+    assert np.concatenate(parts).tolist() == list(range(frames * FRAME))
 
 
 def test_groups_after_the_tail_give_nothing() -> None:
@@ -112,6 +137,11 @@ def test_codes_after_the_end_are_not_looked_at() -> None:
     voice.end()
     [sound] = speak(Counting(), [voice], _groups(voice.tail) + 4096)
     assert len(sound) == FRAME
+
+
+def test_latents_come_in_groups() -> None:
+    with pytest.raises(ValueError, match="groups of 4, not 6"):
+        speak(Counting(), [_voice()], np.zeros((1, 6, 3), np.int64))
 
 
 def test_other_strides_are_refused() -> None:

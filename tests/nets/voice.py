@@ -14,12 +14,14 @@ from duologue.audio import Samples
 from duologue.nets.shapes import CODEBOOKS, FRAME, SnacShape
 from duologue.nets.snac_stream import (
     COLUMNS,
+    LATENTS,
     Codes,
     Decoder,
     Floats,
     Noise,
     SeededNoise,
     SnacStream,
+    by_latent,
     fold,
     speak,
 )
@@ -78,10 +80,10 @@ def decode(decoder: Decoder, codes: Codes, noise: Noise, calls: Sequence[int]) -
     """A whole voice, pushed so many groups a call: codes [7, sum of calls] -> [2048 * groups]."""
     stream = SnacStream(SHAPE, noise)
     ends = np.cumsum([0, *calls])
-    parts = [speak(decoder, [stream], codes[None, :, a:b])[0] for a, b in pairwise(ends)]
+    parts = [speak(decoder, [stream], by_latent(codes[None, :, a:b]))[0] for a, b in pairwise(ends)]
     stream.end()
     if stream.tail:
-        parts += speak(decoder, [stream], np.zeros((1, CODEBOOKS, stream.tail), np.int64))
+        parts += speak(decoder, [stream], np.zeros((1, LATENTS * stream.tail, 3), np.int64))
     assert stream.tail == 0
     return np.concatenate(parts)
 
@@ -100,7 +102,8 @@ def together(decoder: Decoder, voices: Sequence[Codes], starts: Sequence[int]) -
                 codes[row] = voices[i][:, group : group + 1]
             else:
                 streams[i].end()
-        for i, part in zip(going, speak(decoder, [streams[i] for i in going], codes), strict=True):
+        speakers = [streams[i] for i in going]
+        for i, part in zip(going, speak(decoder, speakers, by_latent(codes)), strict=True):
             parts[i].append(part)
         call += 1
     return [np.concatenate(part) for part in parts]

@@ -30,7 +30,7 @@ COLUMNS = np.array([[0, 1, 2], [0, 1, 3], [0, 4, 5], [0, 4, 6]])
 """[latent of a group, level] -> which of the group's seven codes: a binary tree, parents first."""
 
 LATENTS = len(COLUMNS)
-"""Of a group."""
+"""Of a group, which a call computes."""
 
 _NEVER = 2**31  # latents: later than any end
 
@@ -138,27 +138,38 @@ class NoNoise:
 
 
 class SnacStream:
-    """One voice, from its first group of codes to its last sample.
+    """One voice, from its first latent to its last sample.
 
-    Push its groups as they come, then `end` it and push `tail` more groups, of any codes.
+    Push its latents in groups as they come, then `end` it and push `tail` more groups, of any codes.
 
     Attributes:
         shape: of the decoder.
         state: what the decoder remembers of it, and only the decoder understands; None at first.
     """
 
-    def __init__(self, shape: SnacShape, noise: Noise) -> None:
+    def __init__(self, shape: SnacShape, noise: Noise, start: int = 0) -> None:
+        """Begin a voice.
+
+        Args:
+            shape: of the decoder.
+            noise: that it breathes.
+            start: 0, or the negative number of its first latent: those before 0 are no sound.
+        """
         self.shape = shape
         self.state: object = None
         self._plan = plan(shape)
         self._noise = noise
-        self._now = 0  # latents pushed
+        self._now = start  # latents pushed, but for those before 0
         self._end: int | None = None
 
-    def end(self) -> None:
-        """The last group was pushed; codes that come now are no sound."""
+    def end(self, latents: int | None = None) -> None:
+        """Codes that come now are no sound.
+
+        Args:
+            latents: of the voice; None: all that were pushed.
+        """
         if self._end is None:
-            self._end = self._now
+            self._end = self._now if latents is None else latents
 
     @property
     def ended(self) -> bool:
@@ -169,7 +180,7 @@ class SnacStream:
     def tail(self) -> int:
         """Groups still to push until everything is out, if no more of the voice comes."""
         last = self._now if self._end is None else self._end
-        if not last:
+        if last <= 0:
             return 0
         left = last * self._plan.hop - (self._now * self._plan.hop - self._plan.latency)
         return max(0, -(-left // (LATENTS * self._plan.hop)))
@@ -231,13 +242,19 @@ class Decoder(Protocol):
         ...
 
 
+def by_latent(codes: Codes) -> Codes:
+    """The codes of each latent: [B, 7, G] -> [B, 4 G, levels]."""
+    return codes[:, COLUMNS].transpose(0, 3, 1, 2).reshape(len(codes), -1, COLUMNS.shape[1])
+
+
 def speak(decoder: Decoder, streams: Sequence[SnacStream], codes: Codes) -> list[Samples]:
     """Go on with several voices at once, wherever each of them is.
 
     Args:
         decoder: that all of them began with.
         streams: B voices of one shape.
-        codes: [B, 7, G]; those of a voice that has ended are passed over.
+        codes: [B, T, levels], as of `by_latent`, T a multiple of `LATENTS`; those behind the end of a voice
+            are passed over.
 
     Returns:
         [T] of each: the samples that are known by now, none twice.
@@ -245,15 +262,18 @@ def speak(decoder: Decoder, streams: Sequence[SnacStream], codes: Codes) -> list
     Raises:
         ValueError: a code is not in the codebook.
     """
-    groups = codes.shape[2]
-    codes = np.where(np.array([stream.ended for stream in streams])[:, None, None], 0, codes)
+    groups, rest = divmod(codes.shape[1], LATENTS)
+    if rest:
+        raise ValueError(f"latents come in groups of {LATENTS}, not {codes.shape[1]} of them")
+    left = np.array([end - now for now, end in (stream.bounds for stream in streams)])
+    codes = np.where(np.arange(codes.shape[1])[:, None] < left[:, None, None], codes, 0)
     if codes.min() < 0 or codes.max() >= streams[0].shape.codes:
         raise ValueError(f"codes have to be in 0..{streams[0].shape.codes - 1}")
     at_edge = any(stream.span for stream in streams)
     spans = np.array([stream.bounds for stream in streams]) if at_edge else None
     breaths = zip(*(stream.breath(groups) for stream in streams), strict=True)
     samples, states = decoder.step(
-        codes[:, COLUMNS].transpose(0, 3, 1, 2).reshape(len(streams), groups * LATENTS, -1),
+        codes,
         [np.stack(rows) for rows in breaths],
         spans,
         [stream.state for stream in streams],

@@ -12,6 +12,7 @@ pytest.importorskip("safetensors")
 from duologue.models.mini_omni.decoding import SpokenReply, WrittenReply
 from duologue.models.mini_omni.vocabulary import Vocabulary
 from duologue.nets.shapes import CODEBOOKS
+from duologue.nets.snac_stream import by_latent
 from nets.generate import vectors
 
 SMALL, FULL = Vocabulary(512, 192), Vocabulary()
@@ -149,6 +150,41 @@ def test_frames_hold_codes_only_and_come_once_whenever_they_are_taken(
     if not reply.ended:
         assert len(frames) == count
     assert frames == once.frames()
+
+
+@given(st.lists(st.tuples(*[st.integers(0, SMALL.audio_size - 1)] * CODEBOOKS), max_size=40))
+def test_latents_come_early_each_once_and_are_those_of_the_frames(
+    audio: list[tuple[int, ...]],
+) -> None:
+    reply, frames, latents = SpokenReply(SMALL, longest=9), list[tuple[int, ...]](), []
+    for number, tokens in enumerate(audio, 1):
+        if reply.ended:
+            break
+        reply.take(tokens, 5)
+        new = reply.frames()[: 9 - len(frames)]
+        frames += new
+        latents += reply.latents(new)
+        right = by_latent(np.array(frames, np.int64).reshape(-1, CODEBOOKS).T[None])[0].tolist()
+        assert [list(latent) for latent in latents[: len(right)]] == right
+        assert len(latents) - len(right) in (0, 3)
+        if not reply.ended and number >= CODEBOOKS and len(frames) < 9:
+            ends = [reply.audio[len(frames) + 1 + n][n] for n in range(6)].count(SMALL.end_of_audio)
+            assert (len(latents) - len(right) == 3) == (ends < 3)
+
+
+def test_three_latents_of_the_first_frame_are_known_a_step_before_it() -> None:
+    reply = SpokenReply(SMALL)
+    for step in range(9):
+        reply.take([10 * step + layer for layer in range(CODEBOOKS)], 5)
+        frames = reply.frames()
+        latents = reply.latents(frames)
+        assert len(frames) == (step >= 7)
+        if step < 6:
+            assert latents == []
+        elif step == 6:  # layer n of frame 0 came in step n + 1
+            assert latents == [(10, 21, 32), (10, 21, 43), (10, 54, 65)]
+        elif step == 7:
+            assert latents == [(10, 54, 76), (20, 31, 42), (20, 31, 53), (20, 64, 75)]
 
 
 def test_a_written_reply_ends_with_the_end_of_text_which_is_no_part_of_it() -> None:

@@ -1,12 +1,23 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from duologue.models.mini_omni.pace import FRAME_SECONDS, Pace
 
 
-def test_a_fast_machine_holds_nothing_back() -> None:
-    pace = Pace(2.0, 30.0, 0.0)
+@pytest.mark.parametrize(("speed", "held"), [(1.2, 0.075), (2.0, 0.045), (4.0, 0.02)])
+def test_a_fast_machine_holds_back_no_more_than_lasts_until_the_next(
+    speed: float, held: float
+) -> None:
+    pace = Pace(speed, 30.0, 0.0)
+    pace.make(held)
+    assert pace.is_held
+    pace.make(0.005)
     assert not pace.is_held
+
+
+def test_what_is_left_to_hear_is_what_went_out_and_was_not_heard() -> None:
+    pace = Pace(2.0, 30.0, 0.0)
     assert pace.reserve(5.0) == 0
     pace.make(1.0)
     pace.let_out(5.0)

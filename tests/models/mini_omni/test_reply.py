@@ -63,7 +63,7 @@ def test_a_reply_that_ends_before_its_first_sound_still_has_its_words(reply: Rep
     go_on(reply, (1,) * CODEBOOKS, WORD)
     go_on(reply, (vocabulary.end_of_audio,) * CODEBOOKS, WORD)
     assert reply.has_ended
-    assert not reply.frames
+    assert reply.rest() == []
     reply.end()
     chunk = reply.chunk(0.0)
     assert chunk.audio is None

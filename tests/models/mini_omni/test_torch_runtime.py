@@ -21,7 +21,7 @@ from duologue.models.mini_omni.torch_runtime import TorchRuntime, open_torch
 from duologue.models.mini_omni.vocabulary import Vocabulary
 from duologue.nets.lm import language_model
 from duologue.nets.snac import snac_decoder
-from duologue.nets.snac_stream import SeededNoise, SnacStream
+from duologue.nets.snac_stream import SeededNoise, SnacStream, by_latent
 from duologue.nets.whisper import encoder
 from nets.generate import encoder_shape, load_language_model, state, vectors
 from nets.voice import ROUNDING, SHAPE, random_codes, reference, tensors
@@ -206,9 +206,10 @@ def test_utterances_are_heard_together_as_alone(runtime: TorchRuntime) -> None:
 
 def test_a_voice_sounds_as_the_decoder_s(runtime: TorchRuntime) -> None:
     codes, voice = random_codes(5), SnacStream(SHAPE, SeededNoise(3))
-    parts = [runtime.speak([voice], codes[None, :, group : group + 1])[0] for group in range(5)]
+    latents = by_latent(codes[None])
+    parts = [runtime.speak([voice], latents[:, at : at + 4])[0] for at in range(0, 20, 4)]
     voice.end()
-    parts += runtime.speak([voice], np.zeros((1, 7, voice.tail), np.int64))
+    parts += runtime.speak([voice], np.zeros((1, 4 * voice.tail, 3), np.int64))
     right = reference(codes, SeededNoise(3))
     np.testing.assert_allclose(np.concatenate(parts), right, rtol=0, atol=ROUNDING)
 
@@ -247,7 +248,7 @@ def test_a_checkpoint_is_opened_and_answers(tmp_path: Path) -> None:
     [tokens] = runtime.tokens([Span(0, 0, prompt, features, audio=True, text=True)])
     assert all(0 <= token < SMALL.codes for token in tokens.audio)
     [sound] = runtime.speak(
-        [SnacStream(SNAC, SeededNoise(0))], np.array(tokens.audio)[None, :, None]
+        [SnacStream(SNAC, SeededNoise(0))], by_latent(np.array(tokens.audio)[None, :, None])
     )
     assert np.isfinite(sound).all()
 

@@ -10,6 +10,7 @@ import numpy as np
 from duologue.models.mini_omni.runtime import Ids
 from duologue.models.mini_omni.vocabulary import Vocabulary
 from duologue.nets.shapes import CODEBOOKS
+from duologue.nets.snac_stream import COLUMNS
 
 
 class SpokenReply:
@@ -23,8 +24,16 @@ class SpokenReply:
         ended: the reply is complete.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, longest: int | None = None) -> None:
+        """Begin a reply.
+
+        Args:
+            vocabulary: of the tokens.
+            longest: frames that it may have; None: as many as come.
+        """
         self._vocabulary = vocabulary
+        self._longest = longest
+        self._ahead = False  # the first latents of the frame that comes next were given
         self.audio: list[tuple[int, ...]] = []
         self.text: list[int] = []
         self.text_ended = False
@@ -77,6 +86,33 @@ class SpokenReply:
             frames.append(self._last)
             self._taken += 1
         return frames
+
+    def latents(self, frames: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """The latents that are known by now and were not given yet: of each its codes of three levels.
+
+        The last layer of a frame comes a step after the others, and only the last latent needs it. So three
+        latents of the next frame are known, too, unless it may still turn out to be the end.
+
+        Args:
+            frames: what `frames` has just given.
+        """
+        known: list[tuple[int, ...]] = []
+        for frame in frames:
+            whole = [tuple(frame[layer] for layer in layers) for layers in COLUMNS]
+            known += whole[-1:] if self._ahead else whole
+            self._ahead = False
+        step = self._taken + 1
+        comes = self._longest is None or self._taken < self._longest
+        if comes and not self._ahead and not self.ended and step + CODEBOOKS - 1 <= len(self.audio):
+            codes = [self.audio[step + layer][layer] for layer in range(CODEBOOKS - 1)]
+            if 2 * (codes.count(self._vocabulary.end_of_audio) + 1) <= CODEBOOKS:
+                sound = [
+                    code if code < self._vocabulary.codes else before
+                    for code, before in zip(codes, self._last, strict=False)
+                ]
+                known += [tuple(sound[layer] for layer in layers) for layers in COLUMNS[:-1]]
+                self._ahead = True
+        return known
 
 
 class WrittenReply:

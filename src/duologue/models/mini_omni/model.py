@@ -18,8 +18,7 @@ from duologue.models.mini_omni.prompts import Task, question, speech_prompt
 from duologue.models.mini_omni.reply import PIECE, ROWS, Options, Reply, Stage
 from duologue.models.mini_omni.runtime import Floats, Runtime, Span
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from duologue.nets.shapes import CODEBOOKS
-from duologue.nets.snac_stream import SeededNoise, SnacStream
+from duologue.nets.snac_stream import LATENTS, SeededNoise, SnacStream
 
 logger = logging.getLogger(__name__)
 
@@ -197,20 +196,19 @@ class MiniOmni:
         return max((span.length for span in spans), default=0)
 
     def _talk(self, replies: Sequence[Reply]) -> None:
-        """Make sound of what was thought: a frame at most of each."""
-        speakers = [reply for reply in replies if reply.frames]
+        """Make sound of what was thought: of four latents, a frame's length, at most of each."""
+        speakers = [reply for reply in replies if len(reply.latents) >= LATENTS]
         if speakers:
-            codes = np.array([reply.frames for reply in speakers]).transpose(0, 2, 1)
+            codes = np.array([reply.latents[:LATENTS] for reply in speakers], np.int64)
             sounds = self._runtime.speak([reply.voice for reply in speakers], codes)
             for reply, sound in zip(speakers, sounds, strict=True):
-                reply.frames.clear()
+                del reply.latents[:LATENTS]
                 reply.add(sound)
         for reply in replies:
             if reply.has_ended:
-                reply.voice.end()
-                if reply.voice.tail:
-                    silent = np.zeros((1, CODEBOOKS, reply.voice.tail), np.int64)
-                    reply.add(*self._runtime.speak([reply.voice], silent))
+                if rest := reply.rest():
+                    codes = np.array([rest], np.int64)
+                    reply.add(*self._runtime.speak([reply.voice], codes))
                 reply.end()
 
     def _rehearse(self) -> float:
@@ -232,7 +230,7 @@ class MiniOmni:
         took = 0.0
         for users in (min(2, self._options.slots), 1):
             voices = [SnacStream(runtime.snac, SeededNoise(0)) for _ in range(users)]
-            codes = np.zeros((users, CODEBOOKS, 1), np.int64)
+            codes = np.zeros((users, LATENTS, 3), np.int64)
             for step in range(_REHEARSED):
                 started = self._clock()
                 spans = []

@@ -9,8 +9,9 @@ _CAUTION = 0.9  # of the measured speed: it may have been a good moment
 class Pace:
     """One reply's sound: how much of it was made, how much went out, how much its listener has left.
 
-    On a machine that is slower than real time, the sound is held back until what is left to be made
-    can be made while what is there is heard: then there is one wait in front and no hole behind.
+    The first sound is held back until it lasts longer than the next takes to make. On a machine that is
+    slower than real time it is held back until what is left to be made can be made while what is there is
+    heard: then there is one wait in front and no hole behind.
 
     Attributes:
         since: when it was asked for.
@@ -28,7 +29,7 @@ class Pace:
         # While `longest` is heard, speed * longest is made; the rest must be there, and a frame is
         # made only when all of it is.
         missing = longest * (1 - _CAUTION * speed)
-        self._needed = missing + FRAME_SECONDS if missing > 0 else 0.0
+        self._needed = missing + FRAME_SECONDS if missing > 0 else FRAME_SECONDS / _CAUTION / speed
         self._made = 0.0
         self._out_since: float | None = None
 

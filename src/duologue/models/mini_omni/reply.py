@@ -18,7 +18,7 @@ from duologue.models.mini_omni.prompts import Task, question, speech_prompt
 from duologue.models.mini_omni.runtime import Runtime, Span, Tokens
 from duologue.models.mini_omni.vocabulary import Vocabulary
 from duologue.nets.shapes import CODEBOOKS
-from duologue.nets.snac_stream import SeededNoise, SnacStream
+from duologue.nets.snac_stream import LATENTS, SeededNoise, SnacStream
 
 ROWS = 3
 """Of the cache, for one reply: what is said, what is written, what the user said."""
@@ -60,7 +60,7 @@ class Reply:
         hearing: what the encoder makes of the question.
         pace: when its sound goes out.
         voice: makes sound of its frames.
-        frames: codes that wait for the voice: those of one frame at most.
+        latents: codes that wait for the voice, of each latent those of three levels.
     """
 
     def __init__(
@@ -75,8 +75,11 @@ class Reply:
         self.slot = slot
         self.hearing = hearing
         self.pace = pace
-        self.voice = SnacStream(runtime.snac, SeededNoise(0))
-        self.frames: list[tuple[int, ...]] = []
+        # Of a frame, three latents are known a step before the fourth. So the voice is given three of it
+        # with the fourth of the frame before: of the first frame, with one that is no sound.
+        self.voice = SnacStream(runtime.snac, SeededNoise(0), start=-1)
+        self.latents: list[tuple[int, ...]] = [(0, 0, 0)]
+        self._frames = 0  # all of whose latents were known
         self._row = ROWS * slot
         self._runtime = runtime
         self._vocabulary = Vocabulary.of(runtime.shape)
@@ -88,7 +91,7 @@ class Reply:
             round(options.max_reply / FRAME_SECONDS) + CODEBOOKS,
             runtime.shape.positions - self._start,
         )
-        self._spoken = SpokenReply(self._vocabulary)
+        self._spoken = SpokenReply(self._vocabulary, self._steps - CODEBOOKS)
         self._words = _Words(tokenizer)
         self._captions = Captions()
         self._transcript = _Transcript(self._vocabulary, tokenizer, hearing.samples)
@@ -140,6 +143,12 @@ class Reply:
         elif self.stage is Stage.READING and self._read == self._start:
             self._runtime.fork(self._row, self._row + 1, self._start)
             self._stage = Stage.SPEAKING
+
+    def rest(self) -> list[tuple[int, ...]]:
+        """What the voice has still to be given when no frame comes any more."""
+        self.voice.end(LATENTS * self._frames)
+        count = LATENTS * self.voice.tail
+        return [*self.latents, *[(0, 0, 0)] * count][:count]
 
     def end(self) -> None:
         """All was said."""
@@ -195,7 +204,9 @@ class Reply:
         self._spoken.take(audio, text)
         if not self._spoken.ended:
             self._captions.write(self._words.of(self._spoken.text[-1]))
-            self.frames += self._spoken.frames()
+            frames = self._spoken.frames()
+            self._frames += len(frames)
+            self.latents += self._spoken.latents(frames)
 
 
 class _Transcript:

@@ -118,7 +118,7 @@ class Runtime(Protocol):
         ...
 
     def speak(self, voices: Sequence[SnacStream], codes: Codes) -> list[Samples]:
-        """Go on with these voices: codes [B, 7, G]; gives of each the samples that are known by now."""
+        """Go on with these voices: see `snac_stream.speak`; gives of each the samples known by now."""
         ...
 
     def close(self) -> None:

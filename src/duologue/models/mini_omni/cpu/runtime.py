@@ -23,7 +23,7 @@ from duologue.models.mini_omni.cpu.language_model import LanguageModel, build_ad
 from duologue.models.mini_omni.cpu.snac import SnacDecoder
 from duologue.models.mini_omni.runtime import Floats, Logits, Span, Tokens
 from duologue.nets.shapes import CODEBOOKS
-from duologue.nets.snac_stream import Codes, SeededNoise, SnacStream, speak
+from duologue.nets.snac_stream import LATENTS, Codes, SeededNoise, SnacStream, speak
 from duologue.nets.window import exact, pooled
 from duologue.openvino import ov
 
@@ -82,7 +82,7 @@ class CpuRuntime:
         forget(self._weights)
         spoken = read_tensors(checkpoint.folder / SNAC)
         self._snac = SnacDecoder(core, self.snac, spoken, settings)
-        self.speak([SnacStream(self.snac, SeededNoise(0))], np.zeros((1, CODEBOOKS, 1), np.int64))
+        self.speak([SnacStream(self.snac, SeededNoise(0))], np.zeros((1, LATENTS, 3), np.int64))
         forget(spoken)
 
     def encode(
