@@ -5,14 +5,14 @@ from hypothesis import strategies as st
 from duologue.models.mini_omni.pace import FRAME_SECONDS, Pace
 
 
-@pytest.mark.parametrize(("speed", "held"), [(1.2, 0.075), (2.0, 0.045), (4.0, 0.02)])
-def test_a_fast_machine_holds_back_no_more_than_lasts_until_the_next(
+@pytest.mark.parametrize(("speed", "held"), [(1.2, 0.21), (2.0, 0.125), (4.0, 0.06), (10.0, 0.025)])
+def test_a_fast_machine_holds_back_three_times_what_the_next_takes_and_no_more(
     speed: float, held: float
 ) -> None:
     pace = Pace(speed, 30.0, 0.0)
     pace.make(held)
     assert pace.is_held
-    pace.make(0.005)
+    pace.make(0.004)
     assert not pace.is_held
 
 

@@ -3,15 +3,17 @@
 FRAME_SECONDS = 2048 / 24_000
 """What one step of the model gives: it must be made in less time to be heard without holes."""
 
+_CUSHION = 3  # times what the next frame takes to make
 _CAUTION = 0.9  # of the measured speed: it may have been a good moment
 
 
 class Pace:
     """One reply's sound: how much of it was made, how much went out, how much its listener has left.
 
-    The first sound is held back until it lasts longer than the next takes to make. On a machine that is
-    slower than real time it is held back until what is left to be made can be made while what is there is
-    heard: then there is one wait in front and no hole behind.
+    The first sound is held back until it lasts three times as long as the next takes to make: a browser on
+    the same machine is late now and then. On a machine that is slower than real time it is held back until
+    what is left to be made can be made while what is there is heard: then there is one wait in front and no
+    hole behind.
 
     Attributes:
         since: when it was asked for.
@@ -29,7 +31,7 @@ class Pace:
         # While `longest` is heard, speed * longest is made; the rest must be there, and a frame is
         # made only when all of it is.
         missing = longest * (1 - _CAUTION * speed)
-        self._needed = missing + FRAME_SECONDS if missing > 0 else FRAME_SECONDS / _CAUTION / speed
+        self._needed = missing + FRAME_SECONDS if missing > 0 else _CUSHION * FRAME_SECONDS / speed
         self._made = 0.0
         self._out_since: float | None = None
 
