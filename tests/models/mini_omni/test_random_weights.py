@@ -10,7 +10,7 @@ from duologue.models.mini_omni.random_weights import make_random
 from duologue.models.mini_omni.vocabulary import Vocabulary
 from duologue.nets.shapes import CODEBOOKS, SnacShape
 from duologue.nets.snac import snac_decoder
-from duologue.nets.snac_stream import SeededNoise, SnacStream, speak
+from duologue.nets.snac_stream import SeededNoise, SnacStream, by_latent, speak
 from tiny_mini_omni import ENCODER, LANGUAGE_MODEL, SNAC
 
 FILES = (
@@ -63,7 +63,7 @@ def test_the_noise_is_as_loud_as_speech_and_does_not_clip() -> None:
     tensors = random_weights._snac(shape, torch.Generator().manual_seed(random_weights.SEED))
     decoder = snac_decoder(shape, {key: tensor.numpy() for key, tensor in tensors.items()})
     codes = np.random.default_rng(0).integers(0, shape.codes, (1, CODEBOOKS, 12))
-    [sound] = speak(decoder, [SnacStream(shape, SeededNoise(0))], codes)
+    [sound] = speak(decoder, [SnacStream(shape, SeededNoise(0))], by_latent(codes))
     assert 0.05 < np.sqrt(np.mean(sound**2)) < 0.2
     assert np.abs(sound).max() < 0.9
 
