@@ -1,4 +1,5 @@
-# make run: talk. make test: everything, on every Python from 3.11 on (make pythons). make bench, make bench-gpu: the README's figures.
+# make run: talk. make test: everything, on every Python from 3.11 on (make pythons). make nightly: what takes longer.
+# make bench, make bench-gpu: the README's figures.
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
@@ -7,7 +8,7 @@ CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome,$
 # What is missing of them: a browser, and people who speak, recorded.
 DEBIAN := $(if $(CHROMIUM),,chromium) $(if $(wildcard /usr/share/pocketsphinx/test/data/librivox),,pocketsphinx-testdata)
 
-.PHONY: run test pythons bench bench-gpu lint check debian clean
+.PHONY: run test nightly pythons bench bench-gpu lint check debian clean
 
 run: .venv/run.done
 	@$(BIN)/duologue pull && exec $(BIN)/duologue serve $(ARGS)
@@ -19,6 +20,9 @@ lint: .venv/dev.done
 
 check: .venv/dev.done
 	@$(BIN)/duologue pull && $(BIN)/python -m pytest -p no:cacheprovider
+
+nightly: .venv/dev.done
+	@SESSIONS=20000 $(BIN)/python -m pytest -p no:cacheprovider tests/test_random_sessions.py
 
 pythons: .venv/dev.done
 	@$(BIN)/duologue pull && $(BIN)/python tests/pythons.py

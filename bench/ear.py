@@ -9,16 +9,15 @@ import math
 import statistics
 import sys
 import time
-from typing import cast
 
 import numpy as np
 
 from bench.load import RECORDINGS as SHARED
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
-from duologue.events import Settings, SpeechStarted, TurnEnded
-from duologue.model import Capabilities, Prompt, SpeechModel
+from duologue.effects import Overhear
+from duologue.events import Overheard, Settings, SpeechStarted, TurnEnded
+from duologue.model import Prompt
 from duologue.models.cascade.whisper import Whisper
-from duologue.outbox import Outbox
 from duologue.overhearing import Overhearing
 from duologue.sound_files import read_audio
 from duologue.turn import WINDOW, TurnDetector
@@ -86,25 +85,15 @@ async def tails(whisper: Whisper) -> None:
     )
 
 
-class _Ear:
-    """As much of a model as hears along."""
-
-    capabilities = Capabilities(
-        history=False, instructions=False, transcribes=True, note="", overhears="speech"
-    )
-
-    def __init__(self, whisper: Whisper) -> None:
-        self._whisper = whisper
-
-    async def overhear(self, prompt: Prompt) -> str:
-        return (await self._whisper.overhear(prompt.utterance, prompt.listener)).words
-
-
 async def _tail(whisper: Whisper, clip: AudioChunk, listener: str) -> tuple[float, float]:
     detector = TurnDetector(Silero().stream(), Settings(patience="fixed", silence=_EARLIEST))
-    model = cast("SpeechModel", _Ear(whisper))
-    prompt = functools.partial(Prompt, listener=listener)
-    overhearing = Overhearing(model, detector, Outbox(60), prompt)
+    overhearing = Overhearing("speech", detector, functools.partial(Prompt, listener=listener))
+    looking: asyncio.Task[None] | None = None
+
+    async def look(number: int, prompt: Prompt) -> None:
+        words = (await whisper.overhear(prompt.utterance, listener)).words
+        list(overhearing.hear(Overheard(number, words)))
+
     sound = concatenate([silence(0.5, INPUT_RATE), clip, silence(2, INPUT_RATE)], INPUT_RATE)
     begun, result = time.perf_counter(), (math.nan, math.nan)
     async with asyncio.TaskGroup() as tasks:
@@ -117,8 +106,11 @@ async def _tail(whisper: Whisper, clip: AudioChunk, listener: str) -> tuple[floa
                     await whisper.recognise(event.utterance, listener)
                     known = time.perf_counter()
                     result = known - asked, known - begun - (event.at - _EARLIEST)
-            overhearing.follow("turn" if detector.is_open else None, tasks)
-        overhearing.stop()
+            for effect in overhearing.follow("turn" if detector.is_open else None):
+                if isinstance(effect, Overhear):
+                    looking = tasks.create_task(look(effect.look, effect.prompt))
+                elif looking:
+                    looking.cancel()
     return result  # of the last pause
 
 

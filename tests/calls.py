@@ -11,9 +11,8 @@ from duologue.events import (
     AudioReceived,
     Settings,
 )
-from duologue.exchange import Endpoint
 from duologue.model import ReplyChunk
-from duologue.session import Limits, Session
+from duologue.session import Endpoint, Limits, Session
 from duologue.testing import (
     FakeClock,
     LoudnessVad,

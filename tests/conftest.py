@@ -13,10 +13,10 @@ import pytest
 from duologue import weights
 from duologue.audio import INPUT_RATE, AudioChunk
 from duologue.config import Config, load_config
-from duologue.exchange import Endpoint
 from duologue.model import SpeechModel, load_model
 from duologue.models.mini_omni.checkpoint import Checkpoint, open_checkpoint
 from duologue.server import Uvicorn, running
+from duologue.session import Endpoint
 from duologue.sound_files import read_audio
 from duologue.testing import LoudnessVad
 from duologue.turn import Vad

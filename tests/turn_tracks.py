@@ -1,21 +1,34 @@
 """Turn taking in simulated time: a detector, the table, and a model that takes as long as it is told."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
 import numpy as np
 
-from duologue.audio import INPUT_RATE, AudioChunk
-from duologue.conversation import Action, Conversation, Event, State
-from duologue.events import ReplyAudible, Settings, SpeechPaused
+from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, Samples, silence
+from duologue.dialogue import Dialogue
+from duologue.effects import Ask, Drop, Effect, Send, Start
+from duologue.events import (
+    AudioReceived,
+    ChunkGenerated,
+    ClientEvent,
+    EndpointAnswered,
+    ReplyDelta,
+    Report,
+    Settings,
+)
+from duologue.model import Capabilities, ReplyChunk
 from duologue.patience import Patience
-from duologue.turn import WINDOW, TurnDetector
+from duologue.turn import WINDOW, TurnDetector, Vad
 
 SECONDS = WINDOW / INPUT_RATE
 
 LEVEL = 0.8
 """Decibels of a step in which tracks keep levels. No whole number of steps is the 18 dB at which the
 detector's gate decides: windows that lie on it would go by the rounding of one machine."""
+
+_REPLY = ReplyChunk(silence(60.0, REPLY_RATE))
 
 ANSWER = 0.064
 """Seconds that Smart Turn takes here; up to 0.16 changes nothing, says the study."""
@@ -39,41 +52,56 @@ class Outcome:
 
 
 class Call:
-    """What `Exchange` does about a conversation's decisions, without the sound."""
+    """A dialogue without its session: the model is a time, Smart Turn a table, the line a list.
 
-    def __init__(self, detector: TurnDetector, model_time: float) -> None:
+    Attributes:
+        outcome: what happened so far.
+    """
+
+    def __init__(self, settings: Settings, patience: Patience, vad: Vad, model_time: float) -> None:
         self.outcome = Outcome()
-        self._detector, self._model_time = detector, model_time
-        self._conversation = Conversation()
-        self._ready: float | None = None
-        self._let_out: float | None = None
+        self._detector = TurnDetector(vad, settings, patience)
+        nothing = Capabilities(history=False, instructions=False, transcribes=False, note="")
+        self._dialogue = Dialogue("call", self._detector, nothing, list)
+        self._model_time = model_time
+        self._made: float | None = None  # when the model has made the reply that it makes
+        self._reply = 0  # its number
+        self._sounds = False  # the client has got it
 
-    def receive(self, event: Event, now: float) -> None:
+    def hear(self, window: Samples, now: float, *, echo: bool = False) -> Sequence[Effect]:
+        """The user's microphone goes on by a window; what the dialogue does about that."""
+        return self.receive(AudioReceived(AudioChunk(window, INPUT_RATE), echo), now)
+
+    def receive(self, event: ClientEvent | Report, now: float) -> Sequence[Effect]:
         """Take an event into account, and do what follows."""
-        actions = self._conversation.receive(event)
-        done = "".join(f" {action.name}" for action in actions)
-        self.outcome.log.append(f"{now:.3f} {type(event).__name__}{done}")
-        for action in actions:
-            if action is Action.START_REPLY:
-                self.outcome.starts += 1
-                self._ready, self._let_out = now + self._model_time, None
-            elif action is Action.LET_OUT:
-                self._let_out = now
-            elif action in (Action.DROP_REPLY, Action.STOP_REPLY):
-                self.outcome.drops += self._ready is not None
-                self._ready = None
-        state = self._conversation.state
-        self._detector.playing = state in (State.SPEAKING, State.DUCKED)
-        if state is State.LISTENING:
-            self._detector.close()
+        effects = self._dialogue.receive(event, now)
+        for effect in effects:
+            self._perform(effect, now)
+        return effects
 
     def sound(self, now: float) -> None:
-        """Let the reply be heard, if it is there and may."""
-        if self._ready is None or self._let_out is None or self._ready > now:
-            return
-        self.outcome.sounds.append(max(self._ready, self._let_out))
-        self._ready = None
-        self.receive(ReplyAudible(self._conversation.number), now)
+        """Let the model make its reply, if it is time."""
+        made = self._made
+        if made is not None and made <= now:
+            self._made = None
+            self.receive(ChunkGenerated(self._reply, _REPLY), made)
+
+    def _perform(self, effect: Effect, now: float) -> None:
+        log = self.outcome.log
+        match effect:
+            case Start(reply):
+                self.outcome.starts += 1
+                self._made, self._reply, self._sounds = now + self._model_time, reply, False
+                log.append(f"{now:.3f} Start")
+            case Drop():
+                self.outcome.drops += not self._sounds
+                self._made = None
+                log.append(f"{now:.3f} Drop")
+            case Send(event):
+                if isinstance(event, ReplyDelta):
+                    self._sounds = True
+                    self.outcome.sounds.append(now)
+                log.append(f"{now:.3f} {type(event).__name__}")
 
 
 class Track(TypedDict):
@@ -99,18 +127,18 @@ def replay(track: Track, settings: Settings, model_time: float = 0.6) -> list[st
     patience = Patience()
     patience.learn(model_time)
     speech = iter(track["speech"])
-    call = Call(TurnDetector(lambda _: next(speech) / 100, settings, patience), model_time)
+    call = Call(settings, patience, lambda _: next(speech) / 100, model_time)
     known = track["finished"] if settings.patience != "fixed" else {}  # else nobody asks
     answers: list[tuple[float, int, float]] = []
     for number, level in enumerate(track["level"], 1):
         now = number * SECONDS
         while answers and answers[0][0] <= now:
-            call._detector.answer(*answers.pop(0)[1:])
+            _, pause, probability = answers.pop(0)
+            call.receive(EndpointAnswered(pause, probability), now)
         window = np.full(WINDOW, 10 ** (LEVEL * level / 20), np.float32)
-        for event in call._detector.push(AudioChunk(window, INPUT_RATE)):
+        for effect in call.hear(window, now):
             finished = known.get(str(number))
-            if isinstance(event, SpeechPaused) and finished is not None:
-                answers.append((now + ANSWER, event.pause, finished))
-            call.receive(event, now)
+            if isinstance(effect, Ask) and finished is not None:
+                answers.append((now + ANSWER, effect.pause, finished))
         call.sound(now)
     return call.outcome.log

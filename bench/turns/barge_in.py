@@ -1,14 +1,13 @@
-"""Interruptions, and what is none, in a reply: the product's own detector and table, the page's gate."""
+"""Interruptions, and what is none, in a reply: the product's own detector, the page's gate."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bench.turns.recordings import Clip, Ears, level, windows
 from duologue.audio import INPUT_RATE, AudioChunk, Samples
-from duologue.conversation import Action, Conversation, State
-from duologue.events import ReplyAudible, Settings
+from duologue.events import DetectorEvent, Settings, SpeechDenied, SpeechStarted, SpeechSuspected
 from duologue.turn import WINDOW, TurnDetector
 from transports.page.gate import Gate
 
@@ -109,7 +108,7 @@ def react(
 
 
 class _Call:
-    """The product's detector and table, and the page's gate and ducking, window by window."""
+    """The product's detector, and the page's gate and ducking, window by window."""
 
     def __init__(self, ears: Ears, loudspeaker: Loudspeaker, gate: Gate) -> None:
         self.reaction = Reaction()
@@ -118,20 +117,18 @@ class _Call:
         # Browsers cancel echo: what is heard here is what they leave of it.
         self._gate.call("new", True)
         self._detector = TurnDetector(ears.stream(), Settings(patience="fixed"))
-        self._conversation = Conversation()
 
     def push(self, window: Samples, at: int) -> None:
         """Hear a window, and the echo, from the sample `at` of the reply on."""
         if at == 0:
-            self._conversation.receive(ReplyAudible(self._conversation.number))
             self._detector.playing = True
             self._gate.call("begin", 0.0)
         if at >= 0:
             window = window + self._loudspeaker.echo[at : at + WINDOW]
         echo = at >= 0 and self._is_echo(window, at)
         for event in self._detector.push(AudioChunk(window, INPUT_RATE), echo=echo):
-            self._do(self._conversation.receive(event), at + WINDOW)
-        self._detector.playing = self._conversation.state in (State.SPEAKING, State.DUCKED)
+            if at >= 0:
+                self._obey(event, at + WINDOW)
 
     def _is_echo(self, window: Samples, at: int) -> bool:
         """What the page says of the last piece: with it, the server has the window."""
@@ -143,19 +140,20 @@ class _Call:
             self._gate.hear(_rms(piece), len(piece) / INPUT_RATE, now)
         return [self._gate.answer() for _ in pieces][-1]
 
-    def _do(self, actions: Sequence[Action], at: int) -> None:
+    def _obey(self, event: DetectorEvent, at: int) -> None:
+        """Do to the reply what the table says of the event while a reply sounds."""
         seconds = at / INPUT_RATE - _ONSET
-        if Action.DUCK in actions:
+        if isinstance(event, SpeechSuspected):
             self._gate.call("duck")
             self._loudspeaker.turn(_DUCKED, at, _DUCK)
             if seconds < 0:
                 self.reaction = replace(self.reaction, ducked_before=at / INPUT_RATE)
             elif self.reaction.ducked is None:
                 self.reaction = replace(self.reaction, ducked=seconds)
-        if Action.RESTORE in actions:
+        if isinstance(event, SpeechDenied):
             self._gate.call("restore")
             self._loudspeaker.turn(1, at, _RESTORE)
-        if at > 0 and Action.STOP_REPLY in actions:
+        if isinstance(event, SpeechStarted):
             self.reaction = replace(self.reaction, stopped=seconds)
 
 

@@ -8,9 +8,9 @@ from typing import get_args
 import numpy as np
 
 from bench.turns.recordings import Clip, Ears, windows
-from duologue.audio import INPUT_RATE, AudioChunk
-from duologue.events import PatienceSetting, Settings, SpeechPaused
-from duologue.turn import TurnDetector
+from duologue.effects import Ask
+from duologue.events import PatienceSetting, Settings
+from duologue.patience import Patience
 from turn_tracks import LEVEL, SECONDS, Call, Track, replay
 
 _COUNT = 40
@@ -49,12 +49,11 @@ def _track(clip: Clip, ears: Ears) -> Track:
 def _answers(clip: Clip, track: Track, settings: Settings, ears: Ears) -> dict[str, float]:
     """What Smart Turn says of the real sound at the pauses that the track has."""
     speech = iter(track["speech"])
-    call = Call(TurnDetector(lambda _: next(speech) / 100, settings), 0.6)
+    call = Call(settings, Patience(), lambda _: next(speech) / 100, 0.6)
     answers = {}
     for number, window in enumerate(windows(clip.samples[: -_AFTER * 512]), 1):
-        for event in call._detector.push(AudioChunk(window, INPUT_RATE)):
-            if isinstance(event, SpeechPaused):
-                answers[str(number)] = round(ears.finished(event.sound.samples), 3)
-            call.receive(event, number * SECONDS)
+        for effect in call.hear(window, number * SECONDS):
+            if isinstance(effect, Ask):
+                answers[str(number)] = round(ears.finished(effect.sound.samples), 3)
         call.sound(number * SECONDS)
     return answers

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bench.turns.recordings import Clip, Ears, windows
-from duologue.audio import INPUT_RATE, AudioChunk
-from duologue.events import Settings, SpeechPaused
+from duologue.audio import INPUT_RATE
+from duologue.effects import Ask
+from duologue.events import EndpointAnswered, Settings
 from duologue.patience import Patience
-from duologue.turn import WINDOW, TurnDetector
+from duologue.turn import WINDOW
 from turn_tracks import ANSWER, SECONDS, Call, Outcome
 
 
@@ -41,18 +42,17 @@ class Duologue:
         patience = self._patience()
         patience.learn(model_time)
         track = iter(ears.track(clip.samples))
-        detector = TurnDetector(lambda _: next(track), self._settings, patience)
-        call = Call(detector, model_time)
+        call = Call(self._settings, patience, lambda _: next(track), model_time)
         answers: list[tuple[float, int, float]] = []
         for number, window in enumerate(windows(clip.samples), 1):
             now = number * SECONDS
             while answers and answers[0][0] <= now:
-                detector.answer(*answers.pop(0)[1:])
-            for event in detector.push(AudioChunk(window, INPUT_RATE)):
-                if isinstance(event, SpeechPaused) and self._smart_turn:
-                    finished = ears.finished(event.sound.samples)
-                    answers.append((now + ANSWER, event.pause, finished))
-                call.receive(event, now)
+                _, pause, probability = answers.pop(0)
+                call.receive(EndpointAnswered(pause, probability), now)
+            for effect in call.hear(window, now):
+                if isinstance(effect, Ask) and self._smart_turn:
+                    finished = ears.finished(effect.sound.samples)
+                    answers.append((now + ANSWER, effect.pause, finished))
             call.sound(now)
         return call.outcome
 

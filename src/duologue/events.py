@@ -1,7 +1,7 @@
 """What happens in a session. Times are seconds of the session's incoming audio unless said otherwise.
 
-Four kinds: what the client wants, what the detector hears, what becomes of a reply (these carry the
-number of that reply, so that a late one is known), and what the client is told.
+Four kinds: what the client wants, what the detector hears, what everybody else reports (the model, the
+clock, the line), and what the client is told.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Literal
 
 from duologue.audio import AudioChunk
 from duologue.errors import DuologueError
+from duologue.model import ReplyChunk
 from duologue.receipt import Pause, Receipt
 
 PatienceSetting = Literal["quick", "normal", "patient", "fixed"]
@@ -229,31 +230,84 @@ DetectorEvent = (
 )
 
 
-# What becomes of a reply.
+# What everybody else reports.
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyAudible:
-    """The first sound of reply `number` is on its way."""
+class SoundMissed:
+    """No sound came for `seconds`; `late`: seconds without sound before them, in which it was awaited."""
 
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyGenerated:
-    """The model has said all it had to say, or failed."""
-
-    number: int
+    seconds: float
+    late: float
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyHeard:
-    """The reply was played to its end, by the clock."""
+class EndpointAnswered:
+    """Smart Turn has answered about a pause: `probability` that the turn is over."""
 
-    number: int
+    pause: int
+    probability: float
 
 
-ReplyEvent = ReplyAudible | ReplyGenerated | ReplyHeard
+@dataclass(frozen=True, slots=True)
+class ChunkGenerated:
+    """The model has made a piece of the reply `reply`."""
+
+    reply: int
+    chunk: ReplyChunk
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyEnded:
+    """The model has made all of the reply `reply`, or has failed with `error`."""
+
+    reply: int
+    error: DuologueError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overheard:
+    """The model has looked at an utterance that goes on; `words`: those that will not change."""
+
+    look: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class SoundSent:
+    """The first sound of the reply to the turn `turn_id` was handed to the connection."""
+
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """The time has come that the dialogue asked to be woken at."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """The session is about to end: take no new turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLeft:
+    """The client has hung up, or is about to be hung up on because of `error`."""
+
+    error: DuologueError | None = None
+
+
+Report = (
+    SoundMissed
+    | EndpointAnswered
+    | ChunkGenerated
+    | ReplyEnded
+    | Overheard
+    | SoundSent
+    | Woken
+    | DrainRequested
+    | ClientLeft
+)
 
 
 # What the client is told.

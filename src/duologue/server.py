@@ -30,10 +30,9 @@ from duologue.errors import (
     TooManySessions,
 )
 from duologue.events import Settings
-from duologue.exchange import Endpoint
 from duologue.history import History
 from duologue.model import SpeechModel
-from duologue.session import Limits, Session, Transport
+from duologue.session import Endpoint, Limits, Session, Transport
 from duologue.transports import audio, chat, realtime, recordings
 from duologue.transports.admission import Admission
 from duologue.transports.guard import Guard

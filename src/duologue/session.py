@@ -1,49 +1,56 @@
-"""One user, from connect to hang-up: carries out what the `Conversation` decides."""
+"""One user, from connect to hang-up: the shell that does what the `Dialogue` decides."""
 
 import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from duologue import metrics
 from duologue.audio import AudioChunk
 from duologue.clock import Clock, WallClock
-from duologue.conversation import State
-from duologue.errors import (
-    DuologueError,
-    InvalidAudio,
-    InvalidEvent,
-    SessionExpired,
-    TooManyErrors,
+from duologue.dialogue import Dialogue
+from duologue.effects import (
+    Ask,
+    Drop,
+    Effect,
+    Forget,
+    Overhear,
+    Refuse,
+    Save,
+    SaveFigures,
+    SavePatience,
+    Send,
+    Start,
+    StopOverhearing,
+    WakeAt,
+    Withhold,
 )
+from duologue.errors import DuologueError, ModelFailed, SessionExpired, TooManyErrors
 from duologue.events import (
-    AudioCleared,
     AudioReceived,
-    ClearRequested,
-    ClientErred,
+    ChunkGenerated,
     ClientEvent,
-    CommitRequested,
-    CutMarked,
-    DetectorEvent,
+    ClientLeft,
+    DrainRequested,
+    EndpointAnswered,
     ErrorOccurred,
-    IdleTimedOut,
-    Pinged,
-    PlaybackStarted,
-    PlaybackTruncated,
-    Ponged,
-    ReplyCancelled,
-    ReplyRequested,
+    Overheard,
+    ReplyDelta,
+    ReplyEnded,
+    Report,
     ServerEvent,
     SessionStarted,
     Settings,
-    SettingsApplied,
-    SettingsChanged,
+    SoundMissed,
+    SoundSent,
+    Woken,
 )
-from duologue.exchange import Endpoint, Exchange
-from duologue.ledger import Ledger, Record
-from duologue.model import SpeechModel
+from duologue.floor import State
+from duologue.model import Overhearer, Prompt, SpeechModel, Turn
 from duologue.outbox import Outbox
 from duologue.patience import Patience
 from duologue.turn import TurnDetector, Vad
@@ -54,6 +61,36 @@ _GAP = 1.0  # seconds without a sound after which silence takes its place
 _PIECE = 2.0  # seconds by which that is later at most, for who sends sound in long pieces
 _STALL = 0.5  # seconds by which a clock is late when the whole server stood still
 _SLICE = 0.1  # seconds of audio worked through between two looks at the event loop: 0.4 ms of VAD
+
+
+Endpoint = Callable[[AudioChunk], Awaitable[float | None]]
+"""How finished the user sounds: up to 8 s at `INPUT_RATE` -> 0..1, or None if that takes too long."""
+
+
+class Record(Protocol):
+    """Where the turns of one conversation are kept.
+
+    Attributes:
+        patience: `Patience.factor` of its user.
+    """
+
+    patience: float
+
+    def turns(self) -> Sequence[Turn]:
+        """Oldest first."""
+        ...
+
+    def save(self, turn: Turn) -> None:
+        """Keep this turn, new or changed."""
+        ...
+
+    def forget(self, turn: Turn) -> None:
+        """Let go of a turn that became part of the next one."""
+        ...
+
+    def note(self, turn: Turn) -> None:
+        """Keep the figures of this turn, new or changed."""
+        ...
 
 
 class Transport(Protocol):
@@ -103,7 +140,7 @@ class Limits:
 
 
 class Session:
-    """One user. Owns the tasks that serve it, and nothing that outlives it but its record.
+    """One user: the shell around a `Dialogue`. Owns the tasks that serve it, and nothing that outlives it.
 
     Attributes:
         id: as the client is told.
@@ -123,40 +160,44 @@ class Session:
     ) -> None:
         self.id = f"sess_{secrets.token_hex(8)}"
         self._transport = transport
+        self._model = model
+        self._record = record
+        self._endpoint = endpoint
         self._limits = limits
         self._clock = clock or WallClock()
-        self._detector = TurnDetector(vad, settings, Patience(record.patience))
         self._outbox = Outbox(limits.unsent)
-        self._ledger = Ledger(self.id, self._outbox, self._detector, record, self._clock)
-        self._exchange = Exchange(
-            self.id, self._outbox, self._detector, model, self._ledger, self._clock, endpoint
+        self._detector = TurnDetector(vad, settings, Patience(record.patience))
+        self._dialogue = Dialogue(
+            self.id, self._detector, model.capabilities, record.turns, self._clock.now()
         )
-        self._quiet = 0.0  # seconds for which nobody has had the floor
-        self._quiet_since = 0.0  # where in the incoming audio they began
-        self._draining = False
         self._newest = self._clock.now()  # when the client's newest message came
         self._ahead = 0.0  # seconds of sound that came faster than at `limits.pace`
         self._heard = self._clock.now()  # when the newest sound came
         self._gap = _GAP  # seconds after it from which silence counts
         self._hearing = False  # it is being worked through
         self._stirred = asyncio.Event()  # the client wanted something
+        self._rested = asyncio.Event()  # no reply is made or sounds
         self._errors: deque[float] = deque(maxlen=limits.errors)  # when the client sent the newest
+        self._replies: dict[int, asyncio.Task[None]] = {}  # that the model makes, by their number
+        self._look: asyncio.Task[None] | None = None  # of the model, at an utterance that goes on
+        self._alarm: asyncio.Task[None] | None = None
+        self._tasks: asyncio.TaskGroup
         self._listener: asyncio.Task[None]
 
     @property
     def silent_for(self) -> float:
         """Seconds since the client has sent anything, or a reply to it was heard to its end."""
-        if self._exchange.state is not State.LISTENING:
+        if self._dialogue.state is not State.LISTENING:
             return 0.0
-        return self._clock.now() - max(self._newest, self._exchange.at_rest_since)
+        return self._clock.now() - max(self._newest, self._dialogue.at_rest_since)
 
     async def run(self) -> None:
         """Serve until the client hangs up, the session expires or `drain` was called."""
         logger.info("%s begins", self.id)
-        self._tell(SessionStarted(self.id, self._detector.settings))
+        self._outbox.tell(SessionStarted(self.id, self._detector.settings))
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._exchange.tasks = tasks
+                self._tasks = tasks
                 keepers = [
                     tasks.create_task(self._outbox.empty(self._send)),
                     tasks.create_task(self._expire()),
@@ -165,16 +206,20 @@ class Session:
                 ]
                 self._listener = tasks.create_task(self._listen())
                 await asyncio.wait([self._listener])
+                self._set_alarm(None)
                 for task in keepers:
                     task.cancel()
         finally:
-            logger.info("%s ends after %d turns", self.id, self._exchange.turns)
+            logger.info("%s ends after %d turns", self.id, self._dialogue.turns)
 
     async def _listen(self) -> None:
         try:
             async for event in self._transport:
                 self._newest = self._clock.now()
-                await self._take(event)
+                if isinstance(event, AudioReceived):
+                    await self._hear(event)
+                else:
+                    self._receive(event)
                 self._stirred.set()
                 if self._errs_on_and_on():
                     await self.hang_up(
@@ -182,12 +227,12 @@ class Session:
                     )
                 await asyncio.sleep(0)  # a transport that has more does not wait for anything
         finally:
-            self._exchange.abandon()
+            self._receive(ClientLeft())
 
     async def drain(self, error: DuologueError) -> None:
         """Take no new turn, let the reply under way be heard, then hang up with `error`."""
-        self._draining = True
-        await self._exchange.drain()
+        self._receive(DrainRequested())
+        await self._rested.wait()
         await self.hang_up(error)
 
     async def hang_up(self, error: DuologueError) -> None:
@@ -211,85 +256,43 @@ class Session:
     async def _give_up_if_too_slow(self) -> None:
         await self._outbox.overflowed.wait()
         if error := self._outbox.overflow:
+            self._receive(ClientLeft(error))
             await self.hang_up(error)
-
-    # What the client wants.
-
-    async def _take(self, event: ClientEvent) -> None:
-        try:
-            match event:
-                case AudioReceived(chunk, echo):
-                    await self._hear(chunk, echo=echo)
-                case PlaybackTruncated(turn_id, heard):
-                    self._ledger.truncate(turn_id, heard)
-                case PlaybackStarted(turn_id, ago):
-                    self._ledger.note_playback(turn_id, ago)
-                case CutMarked():
-                    self._ledger.mark_cut()
-                case Pinged():
-                    self._tell(Ponged())
-                case ClientErred(error, event_id):
-                    self._refuse(error, event_id)
-                case _:
-                    self._obey(event)
-        except (InvalidEvent, InvalidAudio) as error:
-            self._refuse(error)
-
-    def _refuse(self, error: DuologueError, event_id: str | None = None) -> None:
-        self._errors.append(self._clock.now())
-        self._tell(ErrorOccurred(error, event_id))
 
     def _errs_on_and_on(self) -> bool:
         errors = self._errors
         return len(errors) == errors.maxlen and errors[-1] - errors[0] < 1.0
 
-    def _obey(
-        self,
-        event: SettingsChanged | CommitRequested | ClearRequested | ReplyRequested | ReplyCancelled,
-    ) -> None:
-        match event:
-            case SettingsChanged(settings):
-                self._apply(settings)
-            case CommitRequested():
-                self._exchange.commit()
-            case ClearRequested():
-                self._exchange.clear()
-                self._tell(AudioCleared())
-            case ReplyRequested() if not self._draining:
-                self._exchange.request_reply()
-            case ReplyCancelled():
-                self._exchange.cancel_reply()
+    async def _send(self, event: ServerEvent) -> None:
+        await self._transport.send(event)
+        if isinstance(event, ReplyDelta) and event.audio:
+            self._receive(SoundSent(event.turn_id))
 
-    async def _hear(self, chunk: AudioChunk, *, echo: bool) -> None:
-        start, self._hearing = 0.0, True
+    # The sound that comes in.
+
+    async def _hear(self, event: AudioReceived) -> None:
+        """Let the dialogue have a sound, piece by piece: others must not wait for a long one."""
+        chunk, start, self._hearing = event.chunk, 0.0, True
         self._gap = _GAP + min(chunk.duration, _PIECE)
-        while start < chunk.duration and not self._draining:
-            self._follow(self._detector.push(chunk.between(start, start + _SLICE), echo=echo))
+        while start < chunk.duration:
+            piece = chunk.between(start, start + _SLICE)
+            self._receive(replace(event, chunk=piece))
             start += _SLICE
-            await self._keep_pace(min(_SLICE, chunk.duration - start + _SLICE))
+            await self._keep_pace(piece.duration)
         self._hearing = False
-        self._watch_idle(chunk.duration)
 
-    def _follow(self, events: Iterator[DetectorEvent]) -> None:
-        """Let happen what the detector hears."""
-        try:
-            for event in events:
-                if not self._is_deaf():
-                    self._exchange.detect(event)
-        except InvalidAudio as error:
-            self._refuse(error)
-        if self._is_deaf():
-            self._detector.clear()
-        self._exchange.settle()
+    async def _keep_pace(self, seconds: float) -> None:
+        """Let others go on, and longer when this client sends sound faster than anybody can speak."""
+        now = self._clock.now()
+        self._ahead = max(0.0, self._ahead - (now - self._heard) * self._limits.pace) + seconds
+        self._heard = now
+        await (self._clock.sleep(_SLICE) if self._ahead > self._limits.ahead else asyncio.sleep(0))
 
     async def _go_on_in_silence(self) -> None:
-        """When no sound comes any more (muted, a file that has ended), go on as if silence came then.
-
-        Without turn detection, no sound is no silence: the client commits.
-        """
+        """When no sound comes any more (muted, a file that has ended), go on as if silence came then."""
         silent_to = self._heard
         while True:
-            listening = self._exchange.state is State.LISTENING
+            listening = self._dialogue.state is State.LISTENING
             if listening and self._detector.settings.idle_timeout is None:
                 await self._stirred.wait()
             self._stirred.clear()
@@ -299,51 +302,104 @@ class Session:
             now = self._clock.now()
             if self._hearing or now - woken > _STALL:
                 self._heard = now  # what was sent meanwhile is to be heard first
-            if now - self._heard < self._gap or self._draining:
+            if now - self._heard < self._gap:
                 continue
             late = self._gap - _SLICE
             missed, silent_to = now - max(self._heard + late, silent_to), now
-            if not self._detector.settings.turn_detection:
-                continue
-            if self._exchange.state is not State.LISTENING:
-                logger.debug("%s: no sound came for %.1f s", self.id, now - self._heard)
-                self._follow(self._detector.miss(missed, late))
-            self._watch_idle(missed)
+            self._receive(SoundMissed(missed, late))
 
-    async def _keep_pace(self, seconds: float) -> None:
-        """Let others go on, and longer when this client sends sound faster than anybody can speak."""
-        now = self._clock.now()
-        self._ahead = max(0.0, self._ahead - (now - self._heard) * self._limits.pace) + seconds
-        self._heard = now
-        await (self._clock.sleep(_SLICE) if self._ahead > self._limits.ahead else asyncio.sleep(0))
+    # What the dialogue decides.
 
-    def _is_deaf(self) -> bool:
-        """Whether what comes in is not listened to: a reply is under way and may not be interrupted."""
-        return self._exchange.answering and not self._detector.settings.interrupt_response
+    def _receive(self, event: ClientEvent | Report) -> None:
+        for effect in self._dialogue.receive(event, self._clock.now()):
+            self._perform(effect)
+        if self._dialogue.is_answering:
+            self._rested.clear()
+        else:
+            self._rested.set()
 
-    def _watch_idle(self, seconds: float) -> None:
-        """So many seconds have passed, with sound or without."""
-        now, settings = self._detector.position, self._detector.settings
-        if self._exchange.state is not State.LISTENING or not settings.turn_detection:
-            self._quiet, self._quiet_since = 0.0, now
-            return
-        self._quiet += seconds
-        if settings.idle_timeout is not None and self._quiet >= settings.idle_timeout:
-            self._tell(IdleTimedOut(self._quiet_since, now))
-            self._quiet, self._quiet_since = 0.0, now
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Send(event):
+                self._outbox.tell(event)
+            case Refuse(error, event_id):
+                self._errors.append(self._clock.now())
+                self._outbox.tell(ErrorOccurred(error, event_id))
+            case Withhold(turn_id):
+                self._outbox.drop_sound(turn_id)
+            case WakeAt(time):
+                self._set_alarm(time)
+            case Save(turn):
+                self._record.save(turn)
+            case Forget(turn):
+                self._record.forget(turn)
+            case SaveFigures(turn):
+                self._record.note(turn)
+            case SavePatience(factor):
+                self._record.patience = factor
+            case _:
+                self._perform_on_model(effect)
 
-    def _apply(self, settings: Settings) -> None:
-        ducked = self._exchange.state is State.DUCKED
-        if settings.turn_detection != self._detector.settings.turn_detection:
-            self._exchange.clear()
-        elif ducked and not settings.interrupt_response:
-            self._exchange.clear()  # what may be an interruption is none any more
-        self._detector.settings = settings
-        self._tell(SettingsApplied(settings))
+    def _perform_on_model(self, effect: Ask | Start | Drop | Overhear | StopOverhearing) -> None:
+        match effect:
+            case Ask(pause, sound):
+                if self._endpoint:
+                    self._tasks.create_task(self._ask(self._endpoint, pause, sound))
+            case Start(reply, prompt):
+                self._replies[reply] = self._tasks.create_task(self._generate(reply, prompt))
+            case Drop(reply):
+                self._replies[reply].cancel()
+            case Overhear(look, prompt):
+                self._look = self._tasks.create_task(self._overhear(look, prompt))
+            case StopOverhearing():
+                if self._look:
+                    self._look.cancel()
 
-    def _tell(self, event: ServerEvent) -> None:
-        self._outbox.tell(event)
+    def _set_alarm(self, time: float | None) -> None:
+        if self._alarm:
+            self._alarm.cancel()
+        self._alarm = None if time is None else self._tasks.create_task(self._wake_at(time))
 
-    async def _send(self, event: ServerEvent) -> None:
-        await self._transport.send(event)
-        self._ledger.note_sent(event)
+    async def _wake_at(self, time: float) -> None:
+        await self._clock.sleep(max(0.0, time - self._clock.now()))
+        self._receive(Woken())
+
+    async def _ask(self, endpoint: Endpoint, pause: int, sound: AudioChunk) -> None:
+        asked = self._clock.now()
+        probability = await endpoint(sound)
+        metrics.record_smart_turn(None if probability is None else self._clock.now() - asked)
+        if probability is not None:
+            self._receive(EndpointAnswered(pause, probability))
+
+    async def _generate(self, reply: int, prompt: Prompt) -> None:
+        try:
+            error = await self._take_chunks(reply, prompt)
+        except DuologueError as failure:
+            error = failure
+        except Exception as failure:
+            logger.exception("%s: the model failed", self.id)
+            error = ModelFailed(f"the model failed: {failure or type(failure).__name__}")
+        finally:
+            del self._replies[reply]
+        self._receive(ReplyEnded(reply, error))
+
+    async def _take_chunks(self, reply: int, prompt: Prompt) -> DuologueError | None:
+        """Give the dialogue what the model says, unless the client takes too little of it."""
+        async with aclosing(self._model.reply(prompt)) as chunks:
+            async for chunk in chunks:
+                self._receive(ChunkGenerated(reply, chunk))
+                if self._outbox.overflow:
+                    break
+        return self._outbox.overflow
+
+    async def _overhear(self, look: int, prompt: Prompt) -> None:
+        words = ""
+        try:
+            model: Overhearer = self._model  # type: ignore[assignment]  # its capabilities say so
+            words = await model.overhear(prompt)
+        except DuologueError as error:
+            # The reply will tell; what is overheard only saves time.
+            logger.debug("%s: not overheard: %s", self.id, error)
+        except Exception:
+            logger.exception("%s: the model failed as it overheard", self.id)
+        self._receive(Overheard(look, words))

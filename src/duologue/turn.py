@@ -203,6 +203,14 @@ class TurnDetector:
         self._forget_utterance()
         return ended
 
+    def believe(self) -> SpeechStarted | SpeechResumed | None:
+        """Take what may be an interruption for one, if there is something that may be."""
+        doubt, self._doubt = self._doubt, None
+        if not doubt:
+            return None
+        self.playing = False  # whoever plays the reply stops
+        return self._resume() if doubt.reopens else self._begin(doubt.windows)
+
     def close(self) -> None:
         """The turn is over: what is said from now on is another one."""
         self._hold = False
@@ -384,13 +392,8 @@ class TurnDetector:
                 self.close()
             return
         self._doubt.push(speech=speech)
-        if self._doubt.speech >= _SURE:
-            doubt = self._doubt
-            self.playing = False  # whoever plays it stops
-            if doubt.reopens:
-                yield self._resume()
-            else:
-                yield self._begin(doubt.windows)
+        if self._doubt.speech >= _SURE and (begun := self.believe()):
+            yield begun
         elif self._doubt.silent >= _NOTHING or self._doubt.windows * _SECONDS >= _DOUBT:
             self._doubt = None
             self._recent.clear()

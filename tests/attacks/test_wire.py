@@ -30,7 +30,7 @@ from duologue.session import Limits
 from duologue.testing import ScriptedModel, say, tone
 from duologue.transports.realtime.decode import decode_message
 from duologue.transports.realtime.encode import Encoder
-from test_exchange import check_told
+from test_dialogue import check_told
 from transports.realtime.messages import append, message, update
 from transports.realtime.test_endpoint import sessions_become
 

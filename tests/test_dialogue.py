@@ -145,13 +145,36 @@ async def test_a_client_that_asks_for_its_replies_gets_none_begun() -> None:
         assert c.kinds()[4:] == [ReplyStarted, ReplyDelta, ReplyDone]
 
 
-async def test_a_commit_in_a_pause_lets_the_reply_out_that_was_begun() -> None:
-    async with call(ScriptedModel([say("Hi.")])) as c:
+async def test_a_reply_begun_in_a_pause_is_the_one_that_is_asked_for_after_a_commit() -> None:
+    async with call(ScriptedModel([HELLO, say("Hi.")])) as c:
         await c.live(tone(1), silence(0.5, INPUT_RATE))
         c.line.push(CommitRequested())
         await settle()
+        assert c.kinds()[1:] == [TurnStarted, SpeechStopped, TurnCommitted]
+        c.line.push(ReplyRequested())
+        await settle()
         assert len(c.model.prompts) == 1
-        assert c.kinds()[-3:] == [ReplyStarted, ReplyDelta, ReplyDone]
+        assert c.kinds()[4:] == [ReplyStarted, UserTranscribed, ReplyDelta, ReplyDone]
+
+
+async def test_a_reply_begun_in_a_pause_that_nobody_asks_for_leaves_no_trace() -> None:
+    gate = asyncio.Semaphore(0)
+    async with call(ScriptedModel([say("Hi.")], gate=gate)) as c:
+        await c.live(tone(1), silence(0.5, INPUT_RATE))
+        c.line.push(CommitRequested())
+        await c.live(tone(1))
+        assert c.model.abandoned == 1
+        assert c.kinds()[1:] == [TurnStarted, SpeechStopped, TurnCommitted, TurnStarted]
+        assert c.line.told(ErrorOccurred) == []
+
+
+async def test_the_time_limit_of_a_model_that_waits_harms_no_second_turn() -> None:
+    async with call(ScriptedModel([say("Hi.")])) as c:
+        await c.live(tone(1), silence(0.5, INPUT_RATE))
+        c.line.push(CommitRequested())
+        await c.live(silence(0.5, INPUT_RATE), tone(1), silence(1.5, INPUT_RATE))
+        assert [turn.reply_text for turn in c.record.saved] == ["", "Hi."]
+        assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"]
 
 
 async def test_what_is_said_twice_is_not_committed_twice() -> None:

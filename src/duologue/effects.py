@@ -1,0 +1,121 @@
+"""What a dialogue wants done. Values: the session does what they say, in their order."""
+
+from dataclasses import dataclass
+
+from duologue.audio import AudioChunk
+from duologue.errors import DuologueError
+from duologue.events import ServerEvent
+from duologue.model import Prompt, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this to the client, after all that waits."""
+
+    event: ServerEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Tell the client that what it sent is wrong; `event_id` is its own name for that."""
+
+    error: DuologueError
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask how finished the user sounds, for an `EndpointAnswered` about this pause.
+
+    `sound`: the newest 8 s of the utterance, at `INPUT_RATE`.
+    """
+
+    pause: int
+    sound: AudioChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Let the model answer, for `ChunkGenerated` and one `ReplyEnded` about `reply`."""
+
+    reply: int
+    prompt: Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Let the model abandon the reply `reply`; nothing of it is wanted any more."""
+
+    reply: int
+
+
+@dataclass(frozen=True, slots=True)
+class Withhold:
+    """Do not send the sound that waits of the reply to the turn `turn_id`."""
+
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overhear:
+    """Let the model look at an utterance that goes on, for an `Overheard` with this number."""
+
+    look: int
+    prompt: Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class StopOverhearing:
+    """The look under way is in vain."""
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Send `Woken` at this time of the session's clock, and at none that was asked for before."""
+
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Keep this turn, new or changed."""
+
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Let go of a turn that became part of the next one."""
+
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class SaveFigures:
+    """Keep the figures of this turn, new or changed."""
+
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class SavePatience:
+    """Keep the factor by which this user's waits are longer."""
+
+    factor: float
+
+
+Effect = (
+    Send
+    | Refuse
+    | Ask
+    | Start
+    | Drop
+    | Withhold
+    | Overhear
+    | StopOverhearing
+    | WakeAt
+    | Save
+    | Forget
+    | SaveFigures
+    | SavePatience
+)

@@ -1,0 +1,411 @@
+"""Random sessions on the dialogue itself: whatever people, clients, models and clocks do, in any order."""
+
+import itertools
+import os
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, Samples, silence
+from duologue.dialogue import Dialogue
+from duologue.effects import (
+    Ask,
+    Drop,
+    Effect,
+    Forget,
+    Overhear,
+    Save,
+    Send,
+    Start,
+    StopOverhearing,
+)
+from duologue.errors import InvalidEvent, ModelFailed
+from duologue.events import (
+    AudioReceived,
+    ChunkGenerated,
+    ClearRequested,
+    ClientErred,
+    ClientEvent,
+    ClientLeft,
+    CommitRequested,
+    CutMarked,
+    DrainRequested,
+    EndpointAnswered,
+    Overheard,
+    PatienceSetting,
+    Pinged,
+    PlaybackStarted,
+    PlaybackTruncated,
+    ReplyCancelled,
+    ReplyDelta,
+    ReplyDone,
+    ReplyDucked,
+    ReplyEnded,
+    ReplyRequested,
+    ReplyRestored,
+    ReplyStarted,
+    Report,
+    ServerEvent,
+    Settings,
+    SettingsChanged,
+    SoundMissed,
+    SoundSent,
+    TurnCommitted,
+    TurnStarted,
+    TurnWithdrawn,
+    Woken,
+)
+from duologue.floor import State
+from duologue.model import Capabilities, ReplyChunk, Turn
+from duologue.patience import Patience
+from duologue.testing import LoudnessVad, tone
+from duologue.turn import WINDOW, TurnDetector
+
+_PIECE = 3 * WINDOW  # samples of sound that come at once
+
+
+class World:
+    """A dialogue, and what is around it: a user, a client, a model, Smart Turn, a clock."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.now, self.windows = 0.0, 0
+        self.kept: list[Turn] = []
+        self.detector = TurnDetector(LoudnessVad(), settings, Patience())
+        capabilities = Capabilities(True, True, True, "", overhears="speech")
+        self.dialogue = Dialogue("sess", self.detector, capabilities, lambda: self.kept)
+        self.making: int | None = None  # the reply that the model makes
+        self.words = itertools.count()
+        self.looks: list[int] = []
+        self.asked: list[int] = []  # pauses
+        self.turns: list[str] = []  # that the client knows of
+        self.line = Line()
+        self.sent: dict[str, str] = {}  # words of replies, by turn
+        self.ended = False
+
+    # What may happen.
+
+    def speak(self, seconds: float, pace: float) -> None:
+        self._sound(tone(seconds).samples, pace)
+
+    def be_silent(self, seconds: float, pace: float) -> None:
+        self._sound(silence(seconds, INPUT_RATE).samples, pace)
+
+    def take_turn(self, speech: float, pause: float, sound: float, steps: list["Step"]) -> None:
+        """The user says something, in real time, and the model answers; then this happens."""
+        self.speak(speech, 1.0)
+        self.be_silent(pause, 1.0)
+        self.generate(sound, False)
+        for step in steps:
+            step.happen(self)
+
+    def push_to_talk(self, speech: float, sound: float, steps: list["Step"]) -> None:
+        """The same, with a client that tells the end of the turn itself."""
+        self.change({"turn_detection": False})
+        self.speak(speech, 1.0)
+        self.receive(CommitRequested())
+        self.receive(ReplyRequested())
+        self.generate(sound, False)
+        for step in steps:
+            step.happen(self)
+        self.change({"turn_detection": True})
+
+    def miss(self, seconds: float) -> None:
+        self.now += seconds
+        self.receive(SoundMissed(seconds, 1.0))
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.receive(Woken())
+
+    def generate(self, seconds: float, late: bool) -> None:
+        """The model makes a piece; or one comes late, of a reply that is not wanted any more."""
+        if self.making is not None:
+            number = self.making - late
+            chunk = ReplyChunk(silence(seconds, REPLY_RATE) if seconds else None, self._word())
+            self.receive(
+                ChunkGenerated(number, replace(chunk, text="late " if late else chunk.text))
+            )
+
+    def understand(self) -> None:
+        if self.making is not None:
+            self.receive(ChunkGenerated(self.making, ReplyChunk(user_text="hello")))
+
+    def finish(self, fails: bool) -> None:
+        if self.making is not None:
+            number, self.making = self.making, None
+            self.receive(ReplyEnded(number, ModelFailed("no more") if fails else None))
+
+    def answer(self, probability: float, late: bool) -> None:
+        if self.asked:
+            self.receive(EndpointAnswered(self.asked[0 if late else -1], probability))
+
+    def overhear(self, words: str, late: bool) -> None:
+        if self.looks:
+            self.receive(Overheard(self.looks.pop() - late, words))
+
+    def change(self, changes: dict[str, object]) -> None:
+        settings = replace(self.detector.settings, **changes)  # type: ignore[arg-type]
+        # Sound of the one mode is no sound of the other.
+        self.line.forgotten += settings.turn_detection != self.detector.settings.turn_detection
+        self.receive(SettingsChanged(settings))
+
+    def truncate(self, back: int, heard: float) -> None:
+        turn = self.turns[-back] if len(self.turns) >= back else "unknown"
+        self.receive(PlaybackTruncated(turn, heard))
+
+    def play(self, back: int) -> None:
+        if len(self.turns) >= back:
+            self.receive(SoundSent(self.turns[-back]))
+            self.receive(PlaybackStarted(self.turns[-back], 0.02))
+
+    def hang_up(self) -> None:
+        self.receive(ClientLeft())
+        self.ended = True
+
+    # What follows.
+
+    def receive(self, event: ClientEvent | Report) -> None:
+        if self.ended:
+            return
+        self.line.forgotten += isinstance(event, ClearRequested)
+        for effect in self.dialogue.receive(event, self.now):
+            self._perform(effect)
+        self._check()
+
+    def _sound(self, samples: Samples, pace: float) -> None:
+        windows = len(samples) // WINDOW
+        # Each window knows its number, by which it is found again in an utterance.
+        numbered = samples[: windows * WINDOW].copy()
+        numbered[::WINDOW] = (self.windows + 1 + np.arange(windows)) * 1e-5
+        self.windows += windows
+        for start in range(0, len(numbered), _PIECE):
+            piece = AudioChunk(numbered[start : start + _PIECE], INPUT_RATE)
+            self.now += piece.duration * pace
+            self.receive(AudioReceived(piece))
+
+    def _word(self) -> str:
+        return f"w{next(self.words)} "
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Start(reply):
+                assert self.making is None, "two replies at once"
+                self.making = reply
+            case Drop(reply):
+                assert self.making == reply
+                self.making = None
+            case Overhear(look):
+                assert not self.looks, "two looks at once"
+                self.looks.append(look)
+            case StopOverhearing():
+                self.looks.clear()
+            case Ask(pause):
+                self.asked.append(pause)
+            case Send(event):
+                self._tell(event)
+            case Save(turn) | Forget(turn):
+                self._keep(effect, turn)
+
+    def _keep(self, effect: Effect, turn: Turn) -> None:
+        if isinstance(effect, Forget):
+            self.kept.remove(turn)
+            return
+        assert turn.utterance.duration > 0, "an empty turn"
+        if turn not in self.kept:
+            self.kept.append(turn)
+
+    def _tell(self, event: ServerEvent) -> None:
+        self.line.check(event)
+        if isinstance(event, TurnCommitted):
+            self.turns.append(event.turn_id)
+        if isinstance(event, ReplyDelta):
+            self.sent[event.turn_id] = self.sent.get(event.turn_id, "") + event.text
+
+    def _check(self) -> None:
+        state = self.dialogue.state
+        if state in (State.EARLY, State.AWAITED, State.THINKING):
+            assert self.line.replying == (state is State.THINKING)
+        if state in (State.HEARING, State.PAUSED):
+            assert self.making is None, "a reply while the user has the floor"
+
+    def check_end(self) -> None:
+        """The client has left: nothing runs on, no sound is lost or there twice, no reply has a hole."""
+        assert self.making is None
+        assert not self.looks
+        assert not self.line.replying
+        samples = [s for turn in self.kept for s in turn.utterance.samples[::WINDOW]]
+        numbers = [round(float(sample) * 1e5) for sample in samples if sample]
+        assert numbers == sorted(set(numbers)), "a window is in two turns, or out of place"
+        for turn in self.kept:
+            if turn.reply_text:
+                assert "late" not in turn.reply_text
+                assert self.sent[turn.id].startswith(turn.reply_text)
+        open_turns = self.line.begun - self.line.committed - {turn.id for turn in self.kept}
+        assert len(open_turns) <= self.line.forgotten, "an utterance is lost"
+
+
+class Line:
+    """What the client is told, and what holds of every session of it.
+
+    Attributes:
+        begun: ids of the turns that it was told of.
+        committed: likewise.
+        forgotten: how often it has forgotten a turn.
+        replying: it was told of a reply, and not of its end.
+    """
+
+    def __init__(self) -> None:
+        self.begun: set[str] = set()
+        self.committed: set[str] = set()
+        self.forgotten = 0
+        self._reply: str | None = None
+        self._done: set[str] = set()
+        self._ducked: str | None = None
+
+    @property
+    def replying(self) -> bool:
+        return self._reply is not None
+
+    def check(self, event: ServerEvent) -> None:
+        """Tell it something."""
+        match event:
+            case TurnStarted(turn_id):
+                assert turn_id not in self.begun
+                assert not self.replying, "the user has the floor, and the reply has not ended"
+                self.begun.add(turn_id)
+            case TurnCommitted(turn_id):
+                assert turn_id not in self.committed
+                assert not self.replying
+                self.committed.add(turn_id)
+            case ReplyStarted(turn_id):
+                assert turn_id in self.committed
+                assert turn_id not in self._done
+                assert not self.replying
+                self._reply = turn_id
+            case ReplyDelta(turn_id) | ReplyDone(turn_id):
+                assert turn_id == self._reply, "of a reply that has ended, or was never begun"
+                if isinstance(event, ReplyDone):
+                    self._reply = None
+                    self._done.add(turn_id)
+            case ReplyDucked(turn_id):
+                assert self._ducked is None
+                self._ducked = turn_id
+            case ReplyRestored(turn_id):
+                assert self._ducked == turn_id
+                self._ducked = None
+            case TurnWithdrawn(turn_id):
+                assert turn_id in self.committed
+        if isinstance(event, TurnStarted | TurnWithdrawn):
+            self._ducked = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A method of the world that is called, and with what."""
+
+    name: str
+    arguments: tuple[object, ...] = ()
+
+    def happen(self, world: World) -> None:
+        """Do it."""
+        getattr(world, self.name)(*self.arguments)
+
+
+def step(name: str, *arguments: st.SearchStrategy[object]) -> st.SearchStrategy[Step]:
+    """Steps of this name with such arguments."""
+    return st.builds(Step, st.just(name), st.tuples(*arguments))
+
+
+def wish(event: ClientEvent | Report) -> st.SearchStrategy[Step]:
+    """A step in which this happens."""
+    return st.just(Step("receive", (event,)))
+
+
+def any_of(kinds: list[st.SearchStrategy[Step]]) -> st.SearchStrategy[Step]:
+    """One of these, each as often as it is named; `one_of` would choose among all that is in them."""
+    return st.sampled_from(kinds).flatmap(lambda kind: kind)
+
+
+SPEECH = st.sampled_from([0.07, 0.16, 0.32, 0.8, 1.6])
+SILENCE = st.sampled_from([0.1, 0.3, 0.5, 0.8, 1.2, 3.0])
+PACE = st.sampled_from([1.0, 1.0, 1.0, 0.0, 1.5])  # seconds of the clock, for one of sound
+LATE = st.sampled_from([False, False, False, True])
+PATIENCE: tuple[PatienceSetting, ...] = get_args(PatienceSetting)
+Changes = dict[str, object]  # of settings
+CHANGES: list[Changes] = [
+    {"create_response": True},
+    {"create_response": False},
+    {"interrupt_response": True},
+    {"interrupt_response": False},
+    {"turn_detection": True},
+    {"turn_detection": False},
+    *[Changes(patience=patience) for patience in PATIENCE],
+    {"patience": "fixed", "silence": 0.2},
+    {"time_limit": 2.0},
+    {"time_limit": 30.0},
+    {"idle_timeout": None},
+    {"idle_timeout": 1.0},
+]
+SOUNDS = [
+    *[step("speak", SPEECH, PACE)] * 4,
+    *[step("be_silent", SILENCE, PACE)] * 4,
+]
+MODEL = [
+    *[step("generate", st.sampled_from([0.0, 0.08, 0.5, 2.0]), LATE)] * 5,
+    *[step("finish", LATE)] * 2,
+    step("understand"),
+    step("answer", st.sampled_from([0.01, 0.5, 0.99]), LATE),
+    step("overhear", st.sampled_from(["", "a", "a b"]), LATE),
+]
+WISHES = [
+    *[wish(CommitRequested())] * 2,
+    *[wish(ReplyRequested())] * 2,
+    *[wish(ReplyCancelled())] * 2,
+    wish(ClearRequested()),
+    wish(CutMarked()),
+    wish(Pinged()),
+    wish(ClientErred(InvalidEvent("what?"), "event_1")),
+    *[step("change", st.sampled_from(CHANGES))] * 2,
+    *[step("truncate", st.integers(1, 3), st.sampled_from([0.0, 0.3, 1.0, 60.0]))] * 2,
+    step("play", st.integers(1, 2)),
+]
+TIME = [
+    *[step("wait", st.sampled_from([0.05, 0.5, 3.0, 600.0]))] * 6,
+    *[step("miss", st.sampled_from([0.1, 1.1, 4.0]))] * 3,
+    wish(DrainRequested()),
+]
+SOUND, GENERATED, WISH, PASSED = any_of(SOUNDS), any_of(MODEL), any_of(WISHES), any_of(TIME)
+STEPS = any_of([SOUND, SOUND, GENERATED, WISH, PASSED])
+TURNS = step(
+    "take_turn",
+    st.sampled_from([0.32, 0.8]),
+    st.sampled_from([0.5, 1.2, 1.2, 1.6, 3.0]),
+    st.sampled_from([0.0, 0.08, 0.5, 2.0, 8.0]),
+    st.lists(STEPS, max_size=3),
+)
+# Of a list without a least size, hypothesis makes five: too few for anything to meet. What is not needed
+# for a failure, it makes a wait of no time.
+PUSH_TO_TALK = step(
+    "push_to_talk",
+    st.sampled_from([0.03, 0.8]),
+    st.sampled_from([0.0, 0.5, 8.0]),
+    st.lists(any_of([SOUND, GENERATED, *[WISH] * 2, PASSED]), max_size=4),
+)
+SESSIONS = st.lists(
+    any_of([step("wait", st.just(0.0)), *[TURNS] * 4, *[STEPS] * 3, PUSH_TO_TALK]),
+    min_size=10,
+    max_size=20,
+)
+
+
+@given(SESSIONS, st.sampled_from(CHANGES))
+@settings(max_examples=int(os.environ.get("SESSIONS", "2000")))
+def test_whatever_happens(steps: list[Step], changes: dict[str, object]) -> None:
+    world = World(replace(Settings(), **changes))  # type: ignore[arg-type]
+    for happens in steps:
+        happens.happen(world)
+    world.hang_up()
+    world.check_end()
