@@ -16,8 +16,8 @@ import psutil
 from bench.load import RECORDINGS, callers, lateness, percentile
 from bench.server import Server
 from duologue import weights
-from duologue.audio import INPUT_RATE, silence
-from duologue.model import ReplyChunk, Turn
+from duologue.audio import INPUT_RATE
+from duologue.items import Item
 from duologue.models.cascade.clauses import Clauses
 from duologue.models.cascade.kokoro import Kokoro
 from duologue.models.cascade.language import LanguageModel
@@ -75,21 +75,20 @@ async def long_conversation() -> None:
     """The first token of each turn: what was said before is read while the user speaks."""
     language = LanguageModel(weights.locate("smollm2-135m"))
     await language.start()
-    turns: list[Turn] = []
+    items: list[Item] = []
     times = []
     for question in _QUESTIONS * 4:
         token, answer = 0.0, ""
-        language.read_ahead(turns)
+        language.read_ahead(items)
         await asyncio.sleep(1.5)  # the user speaks
         begun = time.perf_counter()
-        async with aclosing(language.answer(question, turns)) as pieces:
+        async with aclosing(language.answer(question, items)) as pieces:
             with contextlib.suppress(AnswerCut):
                 async for piece in pieces:
                     token = token or time.perf_counter() - begun
                     answer += piece
         times.append(token)
-        chunks = [ReplyChunk(text=answer)]
-        turns.append(Turn("turn", silence(0, INPUT_RATE), question, chunks, status="completed"))
+        items += [Item("user", text=question), Item("assistant", "assistant", text=answer)]
     await language.close()
     early, late = times[1:4], times[9:]
     print(

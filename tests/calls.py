@@ -11,7 +11,8 @@ from duologue.events import (
     AudioReceived,
     Settings,
 )
-from duologue.model import ReplyChunk
+from duologue.items import ReplyChunk
+from duologue.model import Prompt
 from duologue.session import Endpoint, Limits, Session
 from duologue.testing import (
     FakeClock,
@@ -24,6 +25,11 @@ from duologue.testing import (
 )
 
 HELLO = ReplyChunk(user_text="hello there")
+
+
+def replies(prompt: Prompt) -> list[str]:
+    """What was answered before."""
+    return [item.said for item in prompt.items if item.role == "assistant"]
 
 
 class Call:

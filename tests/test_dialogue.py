@@ -18,11 +18,13 @@ from duologue.events import (
     ClearRequested,
     CommitRequested,
     ErrorOccurred,
+    ItemsWithdrawn,
     LimitApproached,
     ReplyCancelled,
     ReplyDelta,
     ReplyDone,
     ReplyDucked,
+    ReplyItemAdded,
     ReplyRequested,
     ReplyRestored,
     ReplyStarted,
@@ -34,7 +36,6 @@ from duologue.events import (
     TurnCommitted,
     TurnReopened,
     TurnStarted,
-    TurnWithdrawn,
     UserTranscribed,
 )
 from duologue.model import Prompt, ReplyChunk
@@ -57,7 +58,15 @@ async def test_a_reply_begun_in_a_pause_is_held_back_until_the_turn_has_ended() 
         assert c.record.saved == []
         await c.live(silence(0.5, INPUT_RATE))
         assert c.kinds()[2:] == [
-            *(SpeechStopped, TurnCommitted, ReplyStarted, UserTranscribed, ReplyDelta, ReplyDone)
+            *(
+                SpeechStopped,
+                TurnCommitted,
+                ReplyStarted,
+                UserTranscribed,
+                ReplyItemAdded,
+                ReplyDelta,
+                ReplyDone,
+            )
         ]
 
 
@@ -68,7 +77,7 @@ async def test_who_goes_on_before_it_is_heard_takes_it_back_without_a_trace() ->
         assert c.kinds().count(ReplyDelta) == c.kinds().count(ReplyDone) == 1
         first, second = c.model.prompts
         assert second.utterance.duration > first.utterance.duration + 1.3
-        assert second.turns == []
+        assert second.items == []
         (turn,) = c.record.saved
         assert turn.utterance is second.utterance
         assert turn.receipt.drops == 1
@@ -79,10 +88,17 @@ async def test_a_turn_that_was_told_as_ended_is_reopened_while_the_model_thinks(
     async with call(ScriptedModel([say("Hi.")], gate=gate)) as c:
         await c.live(tone(1), silence(2, INPUT_RATE), tone(0.5))
         assert c.kinds()[1:] == [TurnStarted, SpeechStopped, TurnReopened]
-        assert c.line.told(TurnReopened)[0].turn_id == c.line.told(TurnStarted)[0].turn_id
+        assert c.line.told(TurnReopened)[0].item_id == c.line.told(TurnStarted)[0].item_id
         gate.release()
         await c.live(silence(1.1, INPUT_RATE))
-        assert c.kinds()[4:] == [SpeechStopped, TurnCommitted, ReplyStarted, ReplyDelta, ReplyDone]
+        assert c.kinds()[4:] == [
+            SpeechStopped,
+            TurnCommitted,
+            ReplyStarted,
+            ReplyItemAdded,
+            ReplyDelta,
+            ReplyDone,
+        ]
         assert len(c.record.saved) == 1
 
 
@@ -93,11 +109,11 @@ async def test_who_goes_on_as_the_reply_begins_gets_one_turn_of_both_halves() ->
         (cut,) = c.record.saved
         await c.live(tone(1), silence(1.4, INPUT_RATE))
         kinds = c.kinds()
-        assert kinds[kinds.index(ReplyDucked) :][1:3] == [TurnWithdrawn, TurnStarted]
+        assert kinds[kinds.index(ReplyDucked) :][1:3] == [ItemsWithdrawn, TurnStarted]
         (turn,) = c.record.saved
         assert turn.id != cut.id
         assert turn.utterance.duration == pytest.approx(1 + 1.3 + 1 + 1.25, abs=0.1)
-        assert c.model.prompts[1].turns == []
+        assert c.model.prompts[1].items == []
         assert cut.receipt.cut == "resumed"
         assert cut.receipt.heard == pytest.approx(0.3 + 0.25, abs=0.1)
         assert cut in c.record.noted
@@ -142,7 +158,7 @@ async def test_a_client_that_asks_for_its_replies_gets_none_begun() -> None:
         assert c.model.prompts == []
         c.line.push(ReplyRequested())
         await settle()
-        assert c.kinds()[4:] == [ReplyStarted, ReplyDelta, ReplyDone]
+        assert c.kinds()[4:] == [ReplyStarted, ReplyItemAdded, ReplyDelta, ReplyDone]
 
 
 async def test_a_reply_begun_in_a_pause_is_the_one_that_is_asked_for_after_a_commit() -> None:
@@ -154,7 +170,13 @@ async def test_a_reply_begun_in_a_pause_is_the_one_that_is_asked_for_after_a_com
         c.line.push(ReplyRequested())
         await settle()
         assert len(c.model.prompts) == 1
-        assert c.kinds()[4:] == [ReplyStarted, UserTranscribed, ReplyDelta, ReplyDone]
+        assert c.kinds()[4:] == [
+            ReplyStarted,
+            UserTranscribed,
+            ReplyItemAdded,
+            ReplyDelta,
+            ReplyDone,
+        ]
 
 
 async def test_a_reply_begun_in_a_pause_that_nobody_asks_for_leaves_no_trace() -> None:
@@ -342,7 +364,7 @@ async def test_who_talks_on_over_the_time_limit_is_not_talked_over_and_loses_no_
         assert c.kinds()[1:] == [TurnStarted, SpeechStopped, TurnCommitted, ReplyStarted]
         gate.release()
         await c.live(tone(1))
-        assert c.kinds()[5:] == [ReplyDelta, ReplyDucked, ReplyDone, TurnStarted]
+        assert c.kinds()[5:] == [ReplyItemAdded, ReplyDelta, ReplyDucked, ReplyDone, TurnStarted]
         assert c.line.told(ReplyDone)[0].reason == "turn_detected"
         assert c.line.told(TurnStarted)[1].at == c.line.told(SpeechStopped)[0].at
         gate.release()
@@ -373,7 +395,7 @@ async def test_who_talks_for_long_is_told_five_seconds_before_the_limit() -> Non
     async with call(ScriptedModel([say("Hi.")]), Settings(time_limit=12)) as c:
         await c.live(tone(8))
         (near,) = c.line.told(LimitApproached)
-        assert near.turn_id == c.line.told(TurnStarted)[0].turn_id
+        assert near.item_id == c.line.told(TurnStarted)[0].item_id
         assert near.left == pytest.approx(5, abs=0.04)
 
 
@@ -392,7 +414,7 @@ async def test_a_model_of_five_seconds_may_be_gone_on_with_until_it_sounds() -> 
 async def test_no_sound_is_joined_to_learn_how_long_a_reply_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delattr("duologue.model.concatenate")
+    monkeypatch.delattr("duologue.items.concatenate")
     async with call(ScriptedModel([say("One. "), say("Two. ", 8.0)])) as c:
         await c.live(tone(1), silence(2.5, INPUT_RATE), tone(0.5), silence(1.2, INPUT_RATE))
         first, second = c.record.saved
@@ -458,13 +480,13 @@ def check_told(sent: list[ServerEvent]) -> None:
     finished: set[str] = set()
     for event in sent:
         match event:
-            case ReplyStarted(turn_id):
+            case ReplyStarted(response_id):
                 assert playing is None
-                assert turn_id not in finished
-                playing = turn_id
-            case ReplyDelta(turn_id):
-                assert turn_id == playing
-            case ReplyDone(turn_id):
-                assert turn_id == playing
-                finished.add(turn_id)
+                assert response_id not in finished
+                playing = response_id
+            case ReplyDelta(response_id):
+                assert response_id == playing
+            case ReplyDone(response_id):
+                assert response_id == playing
+                finished.add(response_id)
                 playing = None

@@ -100,6 +100,8 @@ EXPECTED: dict[tuple[State, type[Event]], tuple[State, list[Action]]] = {
     (T, ReplySounds): (S, []),
     (T, ReplyGenerated): (L, [FINISH, CLOSE]),
     (S, SpeechSuspected): (D, [DUCK]),
+    (S, ReplyRequested): (S, [REQUEST, ANNOUNCE]),
+    (D, ReplyRequested): (D, [REQUEST, ANNOUNCE]),
     (S, CommitRequested): (L, [STOP, BEGIN, COMMIT]),
     (S, ReplyCancelled): (L, [STOP]),
     (S, ClientLeft): (L, [STOP]),
@@ -129,7 +131,7 @@ IMPOSSIBLE = {
     *((state, SpeechDenied) for state in (L, H, P, E, A, T, S)),
     # What the dialogue takes for something else, or refuses.
     *((state, CommitRequested) for state in (A, D)),
-    *((state, ReplyRequested) for state in (H, P, E, A, T, S, D)),
+    *((state, ReplyRequested) for state in (H, P, E, A, T)),
     # What becomes of a reply, where there is none that the client may know of, or it is done.
     *((state, TurnSealed) for state in (L, H, P, E, T, S, D)),
     *((state, ReplySounds) for state in (L, H, P, E, S, D)),

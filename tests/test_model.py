@@ -6,15 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duologue.audio import INPUT_RATE, silence
 from duologue.errors import ModelUnavailable
-from duologue.model import Turn, load_model
+from duologue.model import Item, load_model
 from duologue.testing import say
 
 
-def turn(*chunks: tuple[str, float]) -> Turn:
-    reply = [say(text, seconds) for text, seconds in chunks]
-    return Turn("t", silence(1, INPUT_RATE), reply=reply, status="completed")
+def reply(*chunks: tuple[str, float]) -> Item:
+    spoken = [say(text, seconds) for text, seconds in chunks]
+    return Item("a", "assistant", spoken=spoken, status="completed")
 
 
 def test_a_model_is_loaded_by_its_short_name() -> None:
@@ -44,15 +43,15 @@ def test_anybodys_module_is_a_model_by_its_dotted_name(
 
 
 def test_a_reply_heard_to_its_end_stays_as_it_is() -> None:
-    whole = turn(("Hello. ", 1), ("How are you?", 2))
+    whole = reply(("Hello. ", 1), ("How are you?", 2))
     whole.truncate(3.0)
-    assert (whole.reply_text, whole.status) == ("Hello. How are you?", "completed")
+    assert (whole.said, whole.status) == ("Hello. How are you?", "completed")
 
 
 def test_a_reply_nobody_heard_is_empty() -> None:
-    cut = turn(("Hello.", 1))
+    cut = reply(("Hello.", 1))
     cut.truncate(0)
-    assert (cut.reply_text, cut.reply_audio.duration, cut.status) == ("", 0, "interrupted")
+    assert (cut.said, cut.seconds, cut.status) == ("", 0, "interrupted")
 
 
 @given(
@@ -62,9 +61,7 @@ def test_a_reply_nobody_heard_is_empty() -> None:
 def test_what_is_left_was_heard_and_is_a_beginning(
     chunks: list[tuple[str, float]], heard: float
 ) -> None:
-    whole, cut = turn(*chunks), turn(*chunks)
+    whole, cut = reply(*chunks), reply(*chunks)
     cut.truncate(heard)
-    assert cut.reply_audio.duration == pytest.approx(
-        min(heard, whole.reply_audio.duration), abs=1e-3
-    )
-    assert whole.reply_text.startswith(cut.reply_text)
+    assert cut.seconds == pytest.approx(min(heard, whole.seconds), abs=1e-3)
+    assert whole.said.startswith(cut.said)

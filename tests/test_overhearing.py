@@ -4,7 +4,7 @@ import asyncio
 
 import numpy as np
 
-from calls import HELLO, call
+from calls import HELLO, call, replies
 from duologue.audio import INPUT_RATE, silence
 from duologue.errors import ModelFailed
 from duologue.events import (
@@ -29,7 +29,7 @@ async def test_the_model_hears_along_and_the_client_reads_what_is_settled() -> N
         await c.live(tone(2.2), silence(1.1, INPUT_RATE))
         assert [event.text for event in c.line.told(UserOverheard)] == ["hello", " the"]
         (turn,) = c.record.saved
-        assert {event.turn_id for event in c.line.told(UserOverheard)} == {turn.id}
+        assert {event.item_id for event in c.line.told(UserOverheard)} == {turn.item.id}
         kinds = c.kinds()
         assert kinds.index(UserOverheard) < kinds.index(SpeechStopped)
         assert kinds.index(UserTranscribed) > kinds.index(TurnCommitted)
@@ -53,8 +53,8 @@ async def test_a_look_knows_what_was_said_before() -> None:
         for _ in range(2):
             await c.live(tone(1.2), silence(4.0, INPUT_RATE))
         first, last = c.model.overheard[0], c.model.overheard[-1]
-        assert not first.turns
-        assert [turn.reply_text for turn in last.turns] == ["Hi."]
+        assert not first.items
+        assert replies(last) == ["Hi."]
         assert first.instructions == last.instructions == "Be kind."
 
 
@@ -73,7 +73,7 @@ async def test_who_goes_on_after_a_pause_is_heard_on_under_the_same_turn() -> No
         (turn,) = c.record.saved
         told = c.line.told(UserOverheard)
         assert "".join(event.text for event in told) == "one two three"
-        assert {event.turn_id for event in told} == {turn.id}
+        assert {event.item_id for event in told} == {turn.item.id}
 
 
 async def test_words_that_change_after_all_are_not_told_twice() -> None:

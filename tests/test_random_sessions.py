@@ -34,6 +34,12 @@ from duologue.events import (
     CutMarked,
     DrainRequested,
     EndpointAnswered,
+    ItemAdded,
+    ItemCreated,
+    ItemDeleted,
+    ItemRemoved,
+    ItemRequested,
+    ItemsWithdrawn,
     Overheard,
     PatienceSetting,
     Pinged,
@@ -44,6 +50,7 @@ from duologue.events import (
     ReplyDone,
     ReplyDucked,
     ReplyEnded,
+    ReplyItemAdded,
     ReplyRequested,
     ReplyRestored,
     ReplyStarted,
@@ -55,11 +62,11 @@ from duologue.events import (
     SoundSent,
     TurnCommitted,
     TurnStarted,
-    TurnWithdrawn,
     Woken,
 )
 from duologue.floor import State
-from duologue.model import Capabilities, ReplyChunk, Turn
+from duologue.items import Conversation, Item, ReplyChunk, Role
+from duologue.model import Capabilities
 from duologue.patience import Patience
 from duologue.testing import LoudnessVad, tone
 from duologue.turn import WINDOW, TurnDetector
@@ -72,17 +79,18 @@ class World:
 
     def __init__(self, settings: Settings) -> None:
         self.now, self.windows = 0.0, 0
-        self.kept: list[Turn] = []
+        self.conversation = Conversation()
+        self.kept: set[Item] = set()
         self.detector = TurnDetector(LoudnessVad(), settings, Patience())
-        capabilities = Capabilities(True, True, True, "", overhears="speech")
-        self.dialogue = Dialogue("sess", self.detector, capabilities, lambda: self.kept)
+        capabilities = Capabilities(True, True, True, "", overhears="speech", reads=True)
+        self.dialogue = Dialogue("sess", self.detector, capabilities, self.conversation)
         self.making: int | None = None  # the reply that the model makes
         self.words = itertools.count()
         self.looks: list[int] = []
         self.asked: list[int] = []  # pauses
-        self.turns: list[str] = []  # that the client knows of
+        self.answers: list[str] = []  # items of the model's that the client knows of
         self.line = Line()
-        self.sent: dict[str, str] = {}  # words of replies, by turn
+        self.sent: dict[str, str] = {}  # words of replies, by item
         self.ended = False
 
     # What may happen.
@@ -153,13 +161,35 @@ class World:
         self.receive(SettingsChanged(settings))
 
     def truncate(self, back: int, heard: float) -> None:
-        turn = self.turns[-back] if len(self.turns) >= back else "unknown"
-        self.receive(PlaybackTruncated(turn, heard))
+        item = self.answers[-back] if len(self.answers) >= back else "unknown"
+        self.receive(PlaybackTruncated(item, heard))
 
     def play(self, back: int) -> None:
-        if len(self.turns) >= back:
-            self.receive(SoundSent(self.turns[-back]))
-            self.receive(PlaybackStarted(self.turns[-back], 0.02))
+        if len(self.answers) >= back:
+            self.receive(SoundSent(self.answers[-back]))
+            self.receive(PlaybackStarted(self.answers[-back], 0.02))
+
+    def create(self, name: str, role: Role, place: int) -> None:
+        """The client writes an item: last, first, or behind another."""
+        items = list(self.conversation)
+        previous = None if place < 0 or not items else items[min(place, len(items) - 1)].id
+        item = Item(name, role, text=self._word(), status="completed")
+        self.receive(ItemCreated(item, "root" if place == 0 else previous))
+
+    def look_up(self, place: int) -> None:
+        items = list(self.conversation)
+        self.receive(ItemRequested(items[place % len(items)].id if items else "unknown"))
+
+    def delete(self, place: int) -> None:
+        items = list(self.conversation)
+        self.receive(ItemRemoved(items[place % len(items)].id if items else "unknown"))
+
+    def ask(self, asked: ReplyRequested, place: int) -> None:
+        """The client wants a reply, perhaps to an item of its choice."""
+        items = list(self.conversation)
+        if place >= 0 and items:
+            asked = replace(asked, input=(items[place % len(items)].id,))
+        self.receive(asked)
 
     def hang_up(self) -> None:
         self.receive(ClientLeft())
@@ -206,23 +236,22 @@ class World:
                 self.asked.append(pause)
             case Send(event):
                 self._tell(event)
-            case Save(turn) | Forget(turn):
-                self._keep(effect, turn)
+            case Save(item):
+                self._keep(item)
+            case Forget(item):
+                self.kept.remove(item)
 
-    def _keep(self, effect: Effect, turn: Turn) -> None:
-        if isinstance(effect, Forget):
-            self.kept.remove(turn)
-            return
-        assert turn.utterance.duration > 0, "an empty turn"
-        if turn not in self.kept:
-            self.kept.append(turn)
+    def _keep(self, item: Item) -> None:
+        assert item.text or item.sound or item.role == "assistant", "an empty item"
+        assert not item.sound or item.sound.duration > 0, "an empty utterance"
+        self.kept.add(item)
 
     def _tell(self, event: ServerEvent) -> None:
         self.line.check(event)
-        if isinstance(event, TurnCommitted):
-            self.turns.append(event.turn_id)
+        if isinstance(event, ReplyItemAdded):
+            self.answers.append(event.item_id)
         if isinstance(event, ReplyDelta):
-            self.sent[event.turn_id] = self.sent.get(event.turn_id, "") + event.text
+            self.sent[event.item_id] = self.sent.get(event.item_id, "") + event.text
 
     def _check(self) -> None:
         state = self.dialogue.state
@@ -236,14 +265,19 @@ class World:
         assert self.making is None
         assert not self.looks
         assert not self.line.replying
-        samples = [s for turn in self.kept for s in turn.utterance.samples[::WINDOW]]
+        assert set(self.conversation) <= self.kept
+        there = {item.id for item in self.conversation}
+        assert self.line.items <= there
+        assert there - self.line.items <= self.line.begun - self.line.committed  # broken off
+        turns = self.conversation.turns()
+        samples = [s for turn in turns for s in turn.utterance.samples[::WINDOW]]
         numbers = [round(float(sample) * 1e5) for sample in samples if sample]
         assert numbers == sorted(set(numbers)), "a window is in two turns, or out of place"
-        for turn in self.kept:
-            if turn.reply_text:
-                assert "late" not in turn.reply_text
-                assert self.sent[turn.id].startswith(turn.reply_text)
-        open_turns = self.line.begun - self.line.committed - {turn.id for turn in self.kept}
+        for item in self.conversation:
+            if item.spoken:
+                assert "late" not in item.said
+                assert self.sent[item.id].startswith(item.said)
+        open_turns = self.line.begun - self.line.committed - {turn.item.id for turn in turns}
         assert len(open_turns) <= self.line.forgotten, "an utterance is lost"
 
 
@@ -251,17 +285,20 @@ class Line:
     """What the client is told, and what holds of every session of it.
 
     Attributes:
-        begun: ids of the turns that it was told of.
+        begun: ids of the utterances that it was told of.
         committed: likewise.
-        forgotten: how often it has forgotten a turn.
+        items: ids of the items that are in the conversation, as far as it was told.
+        forgotten: how often it has forgotten an utterance.
         replying: it was told of a reply, and not of its end.
     """
 
     def __init__(self) -> None:
         self.begun: set[str] = set()
         self.committed: set[str] = set()
+        self.items: set[str] = set()
         self.forgotten = 0
         self._reply: str | None = None
+        self._item: str | None = None  # of the reply
         self._done: set[str] = set()
         self._ducked: str | None = None
 
@@ -272,34 +309,58 @@ class Line:
     def check(self, event: ServerEvent) -> None:
         """Tell it something."""
         match event:
-            case TurnStarted(turn_id):
-                assert turn_id not in self.begun
+            case TurnStarted(item_id):
+                assert item_id not in self.begun
                 assert not self.replying, "the user has the floor, and the reply has not ended"
-                self.begun.add(turn_id)
-            case TurnCommitted(turn_id):
-                assert turn_id not in self.committed
-                assert not self.replying
-                self.committed.add(turn_id)
-            case ReplyStarted(turn_id):
-                assert turn_id in self.committed
-                assert turn_id not in self._done
-                assert not self.replying
-                self._reply = turn_id
-            case ReplyDelta(turn_id) | ReplyDone(turn_id):
-                assert turn_id == self._reply, "of a reply that has ended, or was never begun"
-                if isinstance(event, ReplyDone):
-                    self._reply = None
-                    self._done.add(turn_id)
-            case ReplyDucked(turn_id):
-                assert self._ducked is None
-                self._ducked = turn_id
-            case ReplyRestored(turn_id):
-                assert self._ducked == turn_id
+                self.begun.add(item_id)
                 self._ducked = None
-            case TurnWithdrawn(turn_id):
-                assert turn_id in self.committed
-        if isinstance(event, TurnStarted | TurnWithdrawn):
-            self._ducked = None
+            case ReplyDucked(item_id):
+                assert self._ducked is None
+                self._ducked = item_id
+            case ReplyRestored(item_id):
+                assert self._ducked == item_id
+                self._ducked = None
+            case ReplyStarted() | ReplyItemAdded() | ReplyDelta() | ReplyDone():
+                self._check_reply(event)
+            case _:
+                self._check_items(event)
+
+    def _check_reply(self, event: ServerEvent) -> None:
+        match event:
+            case ReplyStarted(response_id):
+                assert response_id not in self._done
+                assert not self.replying
+                self._reply, self._item = response_id, None
+            case ReplyItemAdded(response_id, item_id, previous_id, asked):
+                assert (response_id, self._item) == (self._reply, None)
+                self._item = item_id
+                if asked.in_band:
+                    self._add(item_id, previous_id)
+            case ReplyDelta(response_id, item_id):
+                assert (response_id, item_id) == (self._reply, self._item), "no such reply is made"
+            case ReplyDone(response_id, item_id):
+                assert (response_id, item_id) == (self._reply, self._item), "no such reply is made"
+                self._reply = None
+                self._done.add(response_id)
+
+    def _check_items(self, event: ServerEvent) -> None:
+        match event:
+            case TurnCommitted(item_id, previous_id):
+                assert item_id not in self.committed
+                self.committed.add(item_id)
+                self._add(item_id, previous_id)
+            case ItemAdded(item, previous_id):
+                self._add(item.id, previous_id)
+            case ItemsWithdrawn(item_ids):
+                self.items -= set(item_ids)
+                self._ducked = None
+            case ItemDeleted(item_id):
+                self.items.remove(item_id)
+
+    def _add(self, item_id: str, previous_id: str | None) -> None:
+        assert item_id not in self.items, "an item is there twice"
+        assert previous_id is None or previous_id in self.items
+        self.items.add(item_id)
 
 
 @dataclass(frozen=True)
@@ -348,7 +409,17 @@ CHANGES: list[Changes] = [
     {"time_limit": 30.0},
     {"idle_timeout": None},
     {"idle_timeout": 1.0},
+    {"aloud": False},
+    {"aloud": True},
 ]
+ASKED = st.sampled_from(
+    [
+        *[ReplyRequested()] * 3,
+        ReplyRequested(instructions="Greet.", metadata={"topic": "x"}),
+        ReplyRequested(aloud=False),
+        ReplyRequested(in_band=False),
+    ]
+)
 SOUNDS = [
     *[step("speak", SPEECH, PACE)] * 4,
     *[step("be_silent", SILENCE, PACE)] * 4,
@@ -362,7 +433,10 @@ MODEL = [
 ]
 WISHES = [
     *[wish(CommitRequested())] * 2,
-    *[wish(ReplyRequested())] * 2,
+    *[step("ask", ASKED, st.sampled_from([-1, -1, 0, 1]))] * 3,
+    step("create", st.sampled_from("abcdef"), st.sampled_from(get_args(Role)), st.integers(-1, 3)),
+    step("look_up", st.integers(0, 3)),
+    step("delete", st.integers(0, 3)),
     *[wish(ReplyCancelled())] * 2,
     wish(ClearRequested()),
     wish(CutMarked()),

@@ -19,9 +19,9 @@ from duologue.audio import INPUT_RATE
 from duologue.config import Config
 from duologue.errors import InvalidSetting, ModelUnavailable
 from duologue.history import History
-from duologue.model import Turn
+from duologue.items import Item
 from duologue.server import Uvicorn, bind, running
-from duologue.testing import LoudnessVad, ScriptedModel, say, tone
+from duologue.testing import LoudnessVad, ScriptedModel, say, tone, turn_items
 from duologue.turnlog import Row, read
 
 
@@ -82,8 +82,9 @@ def test_health_says_what_is_served_and_what_is_free(serve: Serve) -> None:
 
 def test_both_recordings_of_a_turn_go_to_their_owner_only(serve: Serve) -> None:
     server = serve()
-    turn = Turn("t1", tone(1, INPUT_RATE), reply=[say("Hi.", 2.0)], status="completed")
-    history(server).conversation("ann", "c").save(turn)
+    record = history(server).conversation("ann", "c")
+    for item in turn_items("t1", tone(1, INPUT_RATE), reply=[say("Hi.", 2.0)]):
+        record.save(item)
     wav, mp3 = (f"{server.url}/v1/recordings/t1.{kind}" for kind in ("wav", "mp3"))
     ann, bob = (cookie_of(server, user) for user in ("ann", "bob"))
     with get(wav, cookie=ann) as response:
@@ -101,7 +102,7 @@ def test_both_recordings_of_a_turn_go_to_their_owner_only(serve: Serve) -> None:
 
 def test_a_part_of_a_recording_can_be_had(serve: Serve) -> None:
     server = serve()
-    history(server).conversation("ann", "c").save(Turn("t1", tone(1, INPUT_RATE)))
+    history(server).conversation("ann", "c").save(Item("item_ut1", sound=tone(1, INPUT_RATE)))
     url, ann = f"{server.url}/v1/recordings/t1.wav", cookie_of(server, "ann")
     with get(url, cookie=ann, range="bytes=0-3") as response:
         assert (response.status, response.read()) == (206, b"RIFF")
@@ -114,7 +115,7 @@ def test_a_part_of_a_recording_can_be_had(serve: Serve) -> None:
 
 def test_a_turn_without_a_reply_has_no_mp3(serve: Serve) -> None:
     server = serve()
-    history(server).conversation("ann", "c").save(Turn("t1", tone(1, INPUT_RATE)))
+    history(server).conversation("ann", "c").save(Item("item_ut1", sound=tone(1, INPUT_RATE)))
     assert status(f"{server.url}/v1/recordings/t1.mp3", cookie=cookie_of(server, "ann")) == 404
 
 
@@ -150,7 +151,7 @@ def test_nothing_is_left_in_the_temporary_folder(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     server = serve()
-    history(server).conversation("ann", "c").save(Turn("t1", tone(1, INPUT_RATE)))
+    history(server).conversation("ann", "c").save(Item("item_ut1", sound=tone(1, INPUT_RATE)))
     status(f"{server.url}/v1/recordings/t1.wav", cookie=cookie_of(server, "ann"))
     assert list(tmp_path.iterdir()) == []
 

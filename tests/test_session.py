@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from calls import HELLO, call
+from calls import HELLO, call, replies
 from duologue.audio import INPUT_RATE, silence
 from duologue.errors import (
     ClientTooSlow,
@@ -29,6 +29,7 @@ from duologue.events import (
     ReplyDelta,
     ReplyDone,
     ReplyDucked,
+    ReplyItemAdded,
     ReplyRequested,
     ReplyStarted,
     ReplyTruncated,
@@ -60,6 +61,7 @@ async def test_a_turn_is_told_in_the_documented_order() -> None:
             TurnCommitted,
             ReplyStarted,
             UserTranscribed,
+            ReplyItemAdded,
             ReplyDelta,
             ReplyDone,
         ]
@@ -73,7 +75,7 @@ async def test_the_next_prompt_knows_the_turns_before() -> None:
         await c.speak()
         await c.clock.advance(2)
         await c.speak()
-        assert [turn.reply_text for turn in c.model.prompts[1].turns] == ["Hi."]
+        assert replies(c.model.prompts[1]) == ["Hi."]
 
 
 async def test_barge_in_stops_the_reply_and_begins_a_turn() -> None:
@@ -111,7 +113,7 @@ async def test_the_user_may_speak_again_once_the_reply_was_heard() -> None:
 async def test_the_client_says_how_much_was_heard_and_the_rest_is_forgotten() -> None:
     async with call(ScriptedModel([say("One two three four. ", 2.0), say("Five.", 1.0)])) as c:
         await c.speak()
-        c.line.push(PlaybackTruncated(c.record.saved[0].id, heard=1.0))
+        c.line.push(PlaybackTruncated(f"item_a{c.record.saved[0].id}", heard=1.0))
         await settle()
         (turn,) = c.record.saved
         assert (turn.reply_text, turn.status) == ("One two", "interrupted")
@@ -242,7 +244,7 @@ async def test_push_to_talk_takes_a_commit_and_a_request() -> None:
         assert c.kinds()[1:] == [TurnCommitted]
         c.line.push(ReplyRequested())
         await settle()
-        assert c.kinds()[2:] == [ReplyStarted, ReplyDelta, ReplyDone]
+        assert c.kinds()[2:] == [ReplyStarted, ReplyItemAdded, ReplyDelta, ReplyDone]
 
 
 async def test_of_too_long_a_push_to_talk_the_beginning_is_answered_and_the_rest_refused() -> None:
@@ -251,13 +253,13 @@ async def test_of_too_long_a_push_to_talk_the_beginning_is_answered_and_the_rest
         await c.hear(tone(10))
         await c.hear(*[tone(1)] * 20)
         (near,) = c.line.told(LimitApproached)
-        assert near.turn_id is None
+        assert near.item_id is None
         (refused,) = c.line.told(ErrorOccurred)
         assert "an utterance may last 12 s; what came later is not kept" in str(refused.error)
         c.line.push(CommitRequested(), ReplyRequested())
         await settle()
         assert c.model.prompts[0].utterance.duration == pytest.approx(12, abs=0.04)
-        assert c.kinds()[-3:] == [ReplyStarted, ReplyDelta, ReplyDone]
+        assert c.kinds()[-4:] == [ReplyStarted, ReplyItemAdded, ReplyDelta, ReplyDone]
         await c.hear(tone(5))
         c.line.push(CommitRequested())
         await settle()
@@ -289,9 +291,11 @@ async def test_a_reply_is_cancelled_by_the_client() -> None:
         c.line.push(ReplyCancelled())
         await settle()
         assert c.line.told(ReplyDone)[0].reason == "client_cancelled"
-        c.line.push(ReplyCancelled())
+        c.line.push(ReplyCancelled(event_id="again"))
         await settle()
-        assert c.line.told(ErrorOccurred) == []
+        (refused,) = c.line.told(ErrorOccurred)
+        assert refused.error.code == "response_cancel_not_active"
+        assert refused.event_id == "again"
 
 
 async def test_cleared_speech_is_no_turn() -> None:

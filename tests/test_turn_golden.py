@@ -26,4 +26,4 @@ def test_a_recording_is_taken_as_before(track: Track, patience: PatienceSetting)
 def test_the_recordings_cover_what_may_happen() -> None:
     done = {line.split()[1] for track in TRACKS for line in track["events"]["quick"]}
     assert done >= {"Start", "Drop", "TurnStarted", "SpeechStopped", "TurnCommitted", "ReplyDelta"}
-    assert done >= {"ReplyDucked", "ReplyDone", "TurnWithdrawn"}
+    assert done >= {"ReplyDucked", "ReplyDone", "ItemsWithdrawn"}

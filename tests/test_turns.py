@@ -4,18 +4,19 @@ import asyncio
 
 import pytest
 
-from calls import HELLO, call
+from calls import HELLO, call, replies
 from duologue.audio import INPUT_RATE, silence
 from duologue.events import (
     CutMarked,
     ErrorOccurred,
+    ItemsWithdrawn,
     PlaybackStarted,
     PlaybackTruncated,
+    ReplyItemAdded,
     ReplyRequested,
     ReplyTruncated,
     Settings,
     TurnCommitted,
-    TurnWithdrawn,
 )
 from duologue.model import ReplyChunk
 from duologue.testing import ScriptedModel, say, settle, tone
@@ -24,13 +25,13 @@ from duologue.testing import ScriptedModel, say, settle, tone
 async def test_a_word_about_a_withdrawn_turn_is_no_error() -> None:
     async with call(ScriptedModel([say("One. ", 3.0)])) as c:
         await c.live(tone(1), silence(1.3, INPUT_RATE), tone(0.5))
-        c.line.push(PlaybackTruncated(c.line.told(TurnWithdrawn)[0].turn_id, heard=0.4))
+        c.line.push(PlaybackTruncated(c.line.told(ItemsWithdrawn)[0].item_ids[1], heard=0.4))
         await settle()
         assert c.line.told(ErrorOccurred) == []
         assert len(c.line.told(ReplyTruncated)) == 1
 
 
-async def test_a_turn_is_told_whether_the_one_before_was_answered() -> None:
+async def test_each_item_is_told_with_the_one_before() -> None:
     async with call(ScriptedModel([say("Hi.")]), Settings(create_response=False)) as c:
         await c.speak()
         await c.speak()
@@ -38,7 +39,11 @@ async def test_a_turn_is_told_whether_the_one_before_was_answered() -> None:
         await settle()
         await c.clock.advance(1)
         await c.speak()
-        assert [event.answered for event in c.line.told(TurnCommitted)] == [False, False, True]
+        committed = c.line.told(TurnCommitted)
+        (added,) = c.line.told(ReplyItemAdded)
+        before = [event.previous_id for event in committed]
+        assert before == [None, committed[0].item_id, added.item_id]
+        assert added.previous_id == committed[1].item_id
 
 
 async def test_of_a_reply_only_what_was_heard_is_kept_even_if_the_client_never_tells() -> None:
@@ -50,7 +55,7 @@ async def test_of_a_reply_only_what_was_heard_is_kept_even_if_the_client_never_t
         assert turn.reply_text == "One two three"
         assert turn.receipt.heard == turn.reply_audio.duration
         await c.live(silence(1.1, INPUT_RATE))
-        assert c.model.prompts[1].turns[0].reply_text == "One two three"
+        assert replies(c.model.prompts[1]) == ["One two three"]
 
 
 async def test_the_receipt_tells_when_everything_happened_after_the_last_word() -> None:
@@ -62,7 +67,7 @@ async def test_the_receipt_tells_when_everything_happened_after_the_last_word() 
         gate.release()
         await c.live(silence(0.4, INPUT_RATE))
         (turn,) = c.record.saved
-        c.line.push(PlaybackStarted(turn.id, ago=0.032))
+        c.line.push(PlaybackStarted(f"item_a{turn.id}", ago=0.032))
         await c.clock.advance(3)
         receipt = turn.receipt
         assert receipt.started == pytest.approx(0.384, abs=0.04)
@@ -72,7 +77,7 @@ async def test_the_receipt_tells_when_everything_happened_after_the_last_word() 
         assert receipt.sent == pytest.approx(1.0, abs=0.04)
         assert receipt.played == pytest.approx(1.1, abs=0.04)
         assert (receipt.early, receipt.drops, receipt.heard, receipt.cut) == (True, 0, 2.0, "")
-        assert c.record.noted[-1] is turn
+        assert c.record.noted[-1] == turn
 
 
 async def test_a_piece_without_words_and_sound_is_not_the_first_token() -> None:
@@ -94,7 +99,9 @@ async def test_nothing_was_played_before_it_was_sent_whatever_the_clients_clock_
     async with call(ScriptedModel([say("Hi.", 2.0)])) as c:
         await c.live(tone(1), silence(1.1, INPUT_RATE))
         (turn,) = c.record.saved
-        c.line.push(PlaybackStarted(turn.id, ago=3600.0), PlaybackStarted("another", ago=0.0))
+        c.line.push(
+            PlaybackStarted(f"item_a{turn.id}", ago=3600.0), PlaybackStarted("another", ago=0.0)
+        )
         await settle()
         assert turn.receipt.played == turn.receipt.sent
         assert c.line.told(ErrorOccurred) == []

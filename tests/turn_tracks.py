@@ -18,7 +18,8 @@ from duologue.events import (
     Report,
     Settings,
 )
-from duologue.model import Capabilities, ReplyChunk
+from duologue.items import Conversation, ReplyChunk
+from duologue.model import Capabilities
 from duologue.patience import Patience
 from duologue.turn import WINDOW, TurnDetector, Vad
 
@@ -62,7 +63,7 @@ class Call:
         self.outcome = Outcome()
         self._detector = TurnDetector(vad, settings, patience)
         nothing = Capabilities(history=False, instructions=False, transcribes=False, note="")
-        self._dialogue = Dialogue("call", self._detector, nothing, list)
+        self._dialogue = Dialogue("call", self._detector, nothing, Conversation())
         self._model_time = model_time
         self._made: float | None = None  # when the model has made the reply that it makes
         self._reply = 0  # its number

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from duologue.audio import AudioChunk
 from duologue.errors import DuologueError
 from duologue.events import ServerEvent
-from duologue.model import Prompt, Turn
+from duologue.items import Item, Turn
+from duologue.model import Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,9 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Withhold:
-    """Do not send the sound that waits of the reply to the turn `turn_id`."""
+    """Do not send the sound that waits of the item `item_id`."""
 
-    turn_id: str
+    item_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +79,16 @@ class WakeAt:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Keep this turn, new or changed."""
+    """Keep this item, new or changed."""
 
-    turn: Turn
+    item: Item
 
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Let go of a turn that became part of the next one."""
+    """Let go of an item that is no longer part of the conversation."""
 
-    turn: Turn
+    item: Item
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ class DuologueError(Exception):
 
     code: ClassVar[str] = "server_error"
     type: ClassVar[str] = "server_error"
+    param: str | None = None
+    """The field that is to blame, if one is."""
 
 
 class InvalidEvent(DuologueError):
@@ -27,6 +29,42 @@ class InvalidEvent(DuologueError):
 
     code = "invalid_event"
     type = "invalid_request_error"
+
+
+class NothingToCommit(InvalidEvent):
+    """The client commits, and there is no sound."""
+
+    code = "input_audio_buffer_commit_empty"
+
+
+class ReplyActive(InvalidEvent):
+    """The client asks for a reply while one is made."""
+
+    code = "conversation_already_has_active_response"
+
+
+class NoReply(InvalidEvent):
+    """The client cancels, and no reply is made."""
+
+    code = "response_cancel_not_active"
+
+
+class UnknownItem(InvalidEvent):
+    """An item is named that is not in the conversation."""
+
+    param = "item_id"
+
+    def __init__(self, doing: str, verb: str, item_id: str) -> None:
+        """`doing`, `verb`: what the client wanted, as in "truncating" and "truncate"."""
+        super().__init__(f"Error {doing} item: the item with id {quoted(item_id)} does not exist.")
+        self.code = f"item_{verb}_invalid_item_id"  # type: ignore[misc]  # one class for each would say no more
+
+
+class ItemExists(InvalidEvent):
+    """An item is created under an id that is taken."""
+
+    code = "item_create_duplicate_item_id"
+    param = "item.id"
 
 
 class InvalidAudio(DuologueError):
@@ -49,7 +87,7 @@ class ReaderUnavailable(DuologueError):
 
 
 class InvalidRequest(DuologueError):
-    """A request over HTTP that is malformed; `param` is the field that is to blame, if one is."""
+    """A request over HTTP that is malformed."""
 
     code = "invalid_request"
     type = "invalid_request_error"

@@ -4,12 +4,13 @@ Four kinds: what the client wants, what the detector hears, what everybody else 
 clock, the line), and what the client is told.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from duologue.audio import AudioChunk
 from duologue.errors import DuologueError
-from duologue.model import ReplyChunk
+from duologue.items import Item, ReplyChunk
 from duologue.receipt import Pause, Receipt
 
 PatienceSetting = Literal["quick", "normal", "patient", "fixed"]
@@ -32,6 +33,7 @@ class Settings:
         interrupt_response: speech stops the reply; False: what comes in during a reply is not heard.
         idle_timeout: seconds of silence after which the client is told; None: never.
         instructions: for models that take them.
+        aloud: replies are spoken; False: they are words alone.
     """
 
     turn_detection: bool = True
@@ -44,13 +46,21 @@ class Settings:
     interrupt_response: bool = True
     idle_timeout: float | None = None
     instructions: str = ""
+    aloud: bool = True
 
 
 # What the client wants.
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Anything that the client wants; `event_id`: its own name for that, for an error about it."""
+
+    event_id: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
-class AudioReceived:
+class AudioReceived(Wish):
     """A chunk from the microphone, at `INPUT_RATE`.
 
     Attributes:
@@ -63,55 +73,91 @@ class AudioReceived:
 
 
 @dataclass(frozen=True, slots=True)
-class SettingsChanged:
+class SettingsChanged(Wish):
     """The session shall go on with these settings."""
 
     settings: Settings
 
 
 @dataclass(frozen=True, slots=True)
-class CommitRequested:
+class CommitRequested(Wish):
     """The utterance ends here, and nobody asked for an answer yet."""
 
 
 @dataclass(frozen=True, slots=True)
-class ClearRequested:
+class ClearRequested(Wish):
     """Forget the sound that is not part of a turn yet."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyRequested:
-    """Answer the last utterance."""
+class ReplyRequested(Wish):
+    """Answer the last utterance, or the conversation as it stands.
+
+    Attributes:
+        instructions: for this reply; None: the session's.
+        metadata: the client's own, for `ReplyStarted` and `ReplyDone`.
+        aloud: speak; False: words alone; None: as the session has it.
+        in_band: the reply becomes part of the conversation.
+        input: what is answered instead of the conversation: items, and ids of items that are there.
+    """
+
+    instructions: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    aloud: bool | None = None
+    in_band: bool = True
+    input: tuple[Item | str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyCancelled:
+class ReplyCancelled(Wish):
     """Stop the reply."""
 
 
 @dataclass(frozen=True, slots=True)
-class PlaybackTruncated:
-    """Only `heard` seconds of the reply to the turn `turn_id` were played."""
+class PlaybackTruncated(Wish):
+    """Only `heard` seconds of the item `item_id` were played."""
 
-    turn_id: str
+    item_id: str
     heard: float
 
 
 @dataclass(frozen=True, slots=True)
-class PlaybackStarted:
-    """The first sound of the reply to the turn `turn_id` was played, `ago` seconds ago."""
+class PlaybackStarted(Wish):
+    """The first sound of the item `item_id` was played, `ago` seconds ago."""
 
-    turn_id: str
+    item_id: str
     ago: float
 
 
 @dataclass(frozen=True, slots=True)
-class CutMarked:
+class ItemCreated(Wish):
+    """Put this item into the conversation; `previous_id`: behind which; "root": first; None: last."""
+
+    item: Item
+    previous_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRequested(Wish):
+    """Send the item as it is now."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRemoved(Wish):
+    """Take the item out of the conversation."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CutMarked(Wish):
     """“You cut me off”, says the user of the newest turn."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pinged:
+class Pinged(Wish):
     """The client asks whether the session still answers."""
 
 
@@ -132,6 +178,9 @@ ClientEvent = (
     | ReplyCancelled
     | PlaybackTruncated
     | PlaybackStarted
+    | ItemCreated
+    | ItemRequested
+    | ItemRemoved
     | CutMarked
     | Pinged
     | ClientErred
@@ -275,9 +324,9 @@ class Overheard:
 
 @dataclass(frozen=True, slots=True)
 class SoundSent:
-    """The first sound of the reply to the turn `turn_id` was handed to the connection."""
+    """Sound of the item `item_id` was handed to the connection."""
 
-    turn_id: str
+    item_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +381,7 @@ class SettingsApplied:
 class TurnStarted:
     """The user speaks. Whoever plays a reply stops it now."""
 
-    turn_id: str
+    item_id: str
     at: float
 
 
@@ -340,45 +389,38 @@ class TurnStarted:
 class TurnReopened:
     """The user goes on with a turn that had been told as finished; nothing of its reply was."""
 
-    turn_id: str
+    item_id: str
     at: float
 
 
 @dataclass(frozen=True, slots=True)
-class TurnWithdrawn:
-    """The user went on as its reply began: this turn and its reply become part of the next turn."""
+class ItemsWithdrawn:
+    """The user went on as the reply began: what these say becomes part of the next item."""
 
-    turn_id: str
+    item_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechStopped:
     """The user has finished speaking."""
 
-    turn_id: str
+    item_id: str
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class TurnCommitted:
-    """The utterance is complete and kept.
+    """The utterance is complete and kept, as the item `item_id` behind `previous_id`; None: the first."""
 
-    Attributes:
-        turn_id: of which it is a part.
-        previous_id: of the turn before, if there was one.
-        answered: something of a reply to the turn before was sent.
-    """
-
-    turn_id: str
+    item_id: str
     previous_id: str | None
-    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LimitApproached:
-    """The time limit ends the utterance in `left` seconds; `turn_id`: its turn, if it has one yet."""
+    """The time limit ends the utterance in `left` seconds; `item_id`: its item, if it has one yet."""
 
-    turn_id: str | None
+    item_id: str | None
     left: float
 
 
@@ -391,7 +433,7 @@ class AudioCleared:
 class UserOverheard:
     """More words of an utterance that goes on: `text` continues what was told of it before."""
 
-    turn_id: str
+    item_id: str
     text: str
 
 
@@ -399,25 +441,38 @@ class UserOverheard:
 class UserTranscribed:
     """The words of an utterance of `seconds`."""
 
-    turn_id: str
+    item_id: str
     text: str
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyStarted:
-    """The model has begun to answer."""
+    """The model has begun to answer what was `asked`."""
 
-    turn_id: str
+    response_id: str
+    asked: ReplyRequested = ReplyRequested()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyItemAdded:
+    """The reply has an item from now on, behind `previous_id`."""
+
+    response_id: str
+    item_id: str
+    previous_id: str | None
+    asked: ReplyRequested = ReplyRequested()
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyDelta:
-    """A piece of the reply: sound, its words, or both."""
+    """A piece of the item of a reply: sound, its words, or both; without `aloud`, words alone."""
 
-    turn_id: str
+    response_id: str
+    item_id: str
     audio: AudioChunk | None
     text: str
+    aloud: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,39 +480,67 @@ class ReplyDone:
     """The reply is over.
 
     Attributes:
-        turn_id: of its turn.
+        response_id: that is over.
+        item_id: that it has made; None: none.
         text: all the words that were sent.
         reason: "completed"; "turn_detected", "client_cancelled": it was stopped; "failed".
         error: why, when it failed.
-        receipt: how long everything took, as far as it is known.
+        receipt: how long everything took, as far as it is known when this is sent.
+        previous_id: of the item before that of the reply.
+        asked: what it answers.
     """
 
-    turn_id: str
+    response_id: str
+    item_id: str | None
     text: str
     reason: str
     error: DuologueError | None = None
     receipt: Receipt | None = None
+    previous_id: str | None = None
+    asked: ReplyRequested = ReplyRequested()
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyDucked:
     """The user may be interrupting: whoever plays the reply makes it quieter."""
 
-    turn_id: str
+    item_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyRestored:
     """The user was not: the reply goes on at its full level."""
 
-    turn_id: str
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemAdded:
+    """An item of the client's is part of the conversation, behind `previous_id`."""
+
+    item: Item
+    previous_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSent:
+    """The item as it is now."""
+
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDeleted:
+    """The item is no longer part of the conversation."""
+
+    item_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyTruncated:
     """What is kept of the reply ends after `heard` seconds."""
 
-    turn_id: str
+    item_id: str
     heard: float
 
 
@@ -487,7 +570,7 @@ ServerEvent = (
     | SettingsApplied
     | TurnStarted
     | TurnReopened
-    | TurnWithdrawn
+    | ItemsWithdrawn
     | SpeechStopped
     | TurnCommitted
     | LimitApproached
@@ -495,11 +578,15 @@ ServerEvent = (
     | UserOverheard
     | UserTranscribed
     | ReplyStarted
+    | ReplyItemAdded
     | ReplyDelta
     | ReplyDone
     | ReplyDucked
     | ReplyRestored
     | ReplyTruncated
+    | ItemAdded
+    | ItemSent
+    | ItemDeleted
     | IdleTimedOut
     | Ponged
     | ErrorOccurred

@@ -173,6 +173,11 @@ TRANSITIONS: dict[tuple[State, type[Event]], tuple[State, tuple[Action, ...]]] =
     (_D, ClearRequested): (_S, (_RESTORE,)),
     # The client wants a reply. One at a time: the dialogue refuses what comes while one is made.
     (_L, ReplyRequested): (_T, (_REQUEST, _ANNOUNCE)),
+    (_S, ReplyRequested): (
+        _S,
+        (_REQUEST, _ANNOUNCE),
+    ),  # the last one is made, and goes on to be played
+    (_D, ReplyRequested): (_D, (_REQUEST, _ANNOUNCE)),
     # The client wants a reply no more. It cannot mean one that it does not know of.
     (_A, ReplyCancelled): (_L, (_COMMIT, _ANNOUNCE, _STOP)),
     (_T, ReplyCancelled): (_L, (_STOP,)),

@@ -1,19 +1,18 @@
-"""The turns of all conversations, in memory, for as long as the server runs; their figures for longer."""
+"""The conversations of all users, in memory, for as long as the server runs; figures for longer."""
 
 import logging
-from collections.abc import Sequence
 
-from duologue.model import Turn
+from duologue.items import Conversation, Item, Turn
 from duologue.turnlog import TurnLog
 
 logger = logging.getLogger(__name__)
 
 
-_TURNS = 2_000  # kept, however short they are: each costs time and memory of its own
+_ITEMS = 4_000  # kept, however short they are: each costs time and memory of its own
 
 
 class History:
-    """Keeps turns with their recordings; when they exceed `seconds` of sound, the oldest go first.
+    """Keeps items with their recordings; when they exceed `seconds` of sound, the oldest go first.
 
     Attributes:
         seconds: of sound that are kept.
@@ -23,8 +22,9 @@ class History:
         # Float32 at 16 and 24 kHz: 80 kB a second of conversation, 290 MB an hour.
         self.seconds = 0.0
         self._limit = seconds
-        self._kept: dict[str, tuple[Turn, ConversationRecord]] = {}  # by turn id, oldest first
-        self._durations: dict[str, float] = {}  # of them, as they count in `seconds`
+        self._kept: dict[Item, ConversationRecord] = {}  # oldest first
+        self._turns: dict[tuple[str, str], Item] = {}  # by owner and turn id
+        self._durations: dict[Item, float] = {}  # of them, as they count in `seconds`
         self._log = log
 
     def conversation(self, owner: str, name: str, *, here: bool = False) -> "ConversationRecord":
@@ -35,45 +35,52 @@ class History:
             name: what the owner calls it.
             here: a new one is held on this computer itself.
         """
-        for _, record in self._kept.values():
+        for record in self._kept.values():
             if (record.owner, record.name) == (owner, name):
                 return record
         return ConversationRecord(self, owner, name, self._log, here=here)
 
     def turn(self, owner: str, turn_id: str) -> Turn | None:
         """One turn, to its owner only."""
-        turn, record = self._kept.get(turn_id, (None, None))
-        return turn if record and record.owner == owner else None
+        item = self._turns.get((owner, turn_id))
+        return Turn(item) if item else None
 
-    def keep(self, turn: Turn, record: "ConversationRecord") -> None:
-        """Keep a turn, new or changed, and let go of the oldest ones for it."""
-        self._kept.setdefault(turn.id, (turn, record))
-        duration = _duration(turn)
-        self.seconds += duration - self._durations.get(turn.id, 0.0)
-        self._durations[turn.id] = duration
-        while len(self._kept) > 1 and (self.seconds > self._limit or len(self._kept) > _TURNS):
-            oldest, of = next(iter(self._kept.values()))
+    def keep(self, item: Item, record: "ConversationRecord") -> None:
+        """Keep an item, new or changed, and let go of the oldest ones for it."""
+        self._kept.setdefault(item, record)
+        if item.sound:
+            self._turns[record.owner, item.turn_id] = item
+        duration = _duration(item)
+        self.seconds += duration - self._durations.get(item, 0.0)
+        self._durations[item] = duration
+        while len(self._kept) > 1 and (self.seconds > self._limit or len(self._kept) > _ITEMS):
+            oldest, of = next(iter(self._kept.items()))
             of.forget(oldest)
-            logger.info("the recordings of turn %s made room for newer ones", oldest.id)
+            logger.info("the recording of %s made room for newer ones", oldest.id)
 
-    def forget(self, turn: Turn) -> None:
-        """Let go of a turn and its recordings."""
-        self._kept.pop(turn.id, None)
-        self.seconds -= self._durations.pop(turn.id, 0.0)
+    def forget(self, item: Item) -> None:
+        """Let go of an item and its recording."""
+        if record := self._kept.pop(item, None):
+            self._turns.pop((record.owner, item.turn_id), None)
+        self.seconds -= self._durations.pop(item, 0.0)
 
 
 class ConversationRecord:
-    """One conversation of one user: an `exchange.Record`."""
+    """One conversation of one user: a `session.Record`.
+
+    Attributes:
+        conversation: what is kept of it.
+    """
 
     def __init__(
         self, history: History, owner: str, name: str, log: TurnLog | None, *, here: bool
     ) -> None:
         self.owner, self.name = owner, name
+        self.conversation = Conversation()
         self._history = history
         self._log = log
         self._here = here
         self._patience = 1.0  # where there is no log
-        self._turns: list[Turn] = []
 
     @property
     def patience(self) -> float:
@@ -86,21 +93,16 @@ class ConversationRecord:
         if self._log:
             self._log.set_patience(self.owner, factor)
 
-    def turns(self) -> Sequence[Turn]:
-        """Oldest first."""
-        return self._turns
+    def save(self, item: Item) -> None:
+        """Keep this item, new or changed."""
+        if item not in self.conversation:
+            self.conversation.add(item)
+        self._history.keep(item, self)
 
-    def save(self, turn: Turn) -> None:
-        """Keep this turn, new or changed."""
-        if turn not in self._turns:
-            self._turns.append(turn)
-        self._history.keep(turn, self)
-
-    def forget(self, turn: Turn) -> None:
-        """Let go of a turn and its recordings; its figures stay."""
-        if turn in self._turns:
-            self._turns.remove(turn)
-        self._history.forget(turn)
+    def forget(self, item: Item) -> None:
+        """Let go of an item and its recording; its figures stay."""
+        self.conversation.remove(item)
+        self._history.forget(item)
 
     def note(self, turn: Turn) -> None:
         """Keep the figures of this turn, new or changed."""
@@ -108,5 +110,5 @@ class ConversationRecord:
             self._log.keep(self.owner, turn.id, turn.receipt, turn.status, self._here)
 
 
-def _duration(turn: Turn) -> float:
-    return turn.utterance.duration + turn.reply_seconds
+def _duration(item: Item) -> float:
+    return item.seconds

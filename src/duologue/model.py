@@ -3,12 +3,26 @@
 import importlib
 import pkgutil
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol, cast
 
-from duologue.audio import REPLY_RATE, AudioChunk, concatenate
+from duologue.audio import AudioChunk
 from duologue.errors import ModelUnavailable
-from duologue.receipt import Receipt
+from duologue.items import Item, ReplyChunk
+
+__all__ = [
+    "BatchedModel",
+    "BatchedOverhearer",
+    "Capabilities",
+    "Item",
+    "Overhearer",
+    "Prompt",
+    "ReplyChunk",
+    "Speaker",
+    "SpeechModel",
+    "Transcriber",
+    "load_model",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +34,7 @@ class Capabilities:
         instructions: it follows the session's instructions.
         transcribes: it tells what the user said (`ReplyChunk.user_text`).
         note: one line for the user: what to expect of this model.
+        reads: it answers what was written, too, and goes on without a new utterance.
         overhears: it is an `Overhearer`, too: of all speech, or of pauses only, in which the utterance may
             be over.
     """
@@ -29,86 +44,7 @@ class Capabilities:
     transcribes: bool
     note: str
     overhears: Literal["nothing", "speech", "pauses"] = "nothing"
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyChunk:
-    """A piece of a reply.
-
-    Attributes:
-        audio: sound at `REPLY_RATE`, or None when the piece has none.
-        text: the words spoken in `audio`, with the white space that joins them to the last ones.
-        user_text: what the user said, once the model knows; sent once at most.
-    """
-
-    audio: AudioChunk | None = None
-    text: str = ""
-    user_text: str | None = None
-
-
-TurnStatus = Literal["in_progress", "completed", "interrupted", "failed"]
-
-
-@dataclass(slots=True, eq=False)
-class Turn:
-    """An utterance and its reply, as they grow.
-
-    Attributes:
-        id: unique on this server, hard to guess.
-        utterance: what the user said, at `INPUT_RATE`.
-        user_text: its words, or None while (or if never) known.
-        reply: the pieces of the answer that were sent, in order.
-        audible_at: when its first sound went out, by the session's clock; None before.
-        status: of the reply. "interrupted": not all of it was generated, or not all was heard.
-        receipt: how long everything took.
-    """
-
-    id: str
-    utterance: AudioChunk
-    user_text: str | None = None
-    reply: list[ReplyChunk] = field(default_factory=list)
-    audible_at: float | None = None
-    status: TurnStatus = "in_progress"
-    receipt: Receipt = field(default_factory=Receipt)
-
-    @property
-    def reply_text(self) -> str:
-        """The words of the reply."""
-        return "".join(chunk.text for chunk in self.reply).strip()
-
-    @property
-    def reply_audio(self) -> AudioChunk:
-        """The sound of the reply, at `REPLY_RATE`."""
-        return concatenate((chunk.audio for chunk in self.reply if chunk.audio), REPLY_RATE)
-
-    @property
-    def reply_seconds(self) -> float:
-        """The length of that sound, which for this need not be joined."""
-        return sum(chunk.audio.duration for chunk in self.reply if chunk.audio)
-
-    def truncate(self, heard: float) -> None:
-        """Cut sound and words of the reply to the `heard` seconds that reached the user's ear.
-
-        Of a piece that was heard in part, as many words stay as its share that was heard.
-        """
-        kept: list[ReplyChunk] = []
-        left = heard
-        for chunk in self.reply:
-            duration = chunk.audio.duration if chunk.audio else 0.0
-            if left <= 0:
-                break
-            if chunk.audio and duration > left:
-                words = chunk.text.split()
-                said = " ".join(words[: int(len(words) * left / duration)])
-                lead = chunk.text[: len(chunk.text) - len(chunk.text.lstrip())] if said else ""
-                kept.append(ReplyChunk(chunk.audio.between(0, left), lead + said))
-            else:
-                kept.append(chunk)
-            left -= duration
-        if kept != self.reply:
-            self.reply = kept
-            if self.status != "failed":
-                self.status = "interrupted"
+    reads: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +52,22 @@ class Prompt:
     """What a model answers.
 
     Attributes:
-        utterance: at `INPUT_RATE`, with a little of the silence around it.
-        turns: the turns before, oldest first.
+        utterance: what the user has just said, at `INPUT_RATE`, with a little of the silence around it;
+            empty: nothing was said, and the answer is to the items as they stand.
+        items: of the conversation before the utterance, oldest first.
         instructions: how to behave; empty when the user has said nothing about it.
         listener: under which the utterance was overheard; empty: it was not.
         pause: number of the pause that it ends in. Two prompts with one listener and one pause differ by
             silence. 0: it ends in none, as far as is known.
+        aloud: the answer is to be spoken; else words alone are wanted.
     """
 
     utterance: AudioChunk
-    turns: Sequence[Turn] = ()
+    items: Sequence[Item] = ()
     instructions: str = ""
     listener: str = ""
     pause: int = 0
+    aloud: bool = True
 
 
 class SpeechModel(Protocol):

@@ -64,12 +64,12 @@ class Outbox:
             return None
         return ClientTooSlow(f"{self._why} wait to be read; read faster, or ask for less")
 
-    def drop_sound(self, turn_id: str) -> None:
-        """Take back the sound of a reply that was stopped."""
+    def drop_sound(self, item_id: str) -> None:
+        """Take back the sound of an item whose reply was stopped."""
         kept = [
             event
             for event in self._events
-            if not (isinstance(event, ReplyDelta) and event.turn_id == turn_id)
+            if not (isinstance(event, ReplyDelta) and event.item_id == item_id)
         ]
         self._events.clear()
         self.seconds, self._count, self._characters = 0.0, 0, 0

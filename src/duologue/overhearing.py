@@ -35,28 +35,28 @@ class Overhearing:
         self._overhears = overhears
         self._detector = detector
         self._prompt = prompt
-        self._turn_id: str | None = None
+        self._item_id: str | None = None
         self._told = ""  # of its words
         self._position = 0.0  # in the audio, of the last look
         self._pause = 0  # that it was in
         self._look = 0  # number of the newest
         self._looking = False
 
-    def follow(self, turn_id: str | None) -> Iterator[Effect]:
+    def follow(self, item_id: str | None) -> Iterator[Effect]:
         """More sound has come. One look at a time; what comes meanwhile is seen by the next one.
 
         Args:
-            turn_id: of the turn that the user speaks in; None: in none.
+            item_id: of what the user says; None: the user says nothing.
         """
         if self._overhears == "nothing":
             return
-        if turn_id != self._turn_id:
+        if item_id != self._item_id:
             yield from self.stop()
-            self._turn_id, self._told = turn_id, ""
+            self._item_id, self._told = item_id, ""
             self._position, self._pause = self._detector.began, 0
         if self._overhears == "pauses" and self._detector.hears_speech:
             yield from self.stop()  # the pause was no end
-        if turn_id is not None and not self._looking and self._is_due():
+        if item_id is not None and not self._looking and self._is_due():
             self._position, self._pause = self._detector.position, self._detector.pause
             self._look += 1
             self._looking = True
@@ -68,9 +68,9 @@ class Overhearing:
             return
         self._looking = False
         words = event.words
-        if self._turn_id and len(words) > len(self._told) and words.startswith(self._told):
+        if self._item_id and len(words) > len(self._told) and words.startswith(self._told):
             new, self._told = words[len(self._told) :], words
-            yield Send(UserOverheard(self._turn_id, new))
+            yield Send(UserOverheard(self._item_id, new))
 
     def stop(self) -> Iterator[Effect]:
         """Let go of the utterance."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -50,7 +50,8 @@ from duologue.events import (
     Woken,
 )
 from duologue.floor import State
-from duologue.model import Overhearer, Prompt, SpeechModel, Turn
+from duologue.items import Conversation, Item, Turn
+from duologue.model import Overhearer, Prompt, SpeechModel
 from duologue.outbox import Outbox
 from duologue.patience import Patience
 from duologue.turn import TurnDetector, Vad
@@ -68,24 +69,22 @@ Endpoint = Callable[[AudioChunk], Awaitable[float | None]]
 
 
 class Record(Protocol):
-    """Where the turns of one conversation are kept.
+    """Where one conversation is kept.
 
     Attributes:
+        conversation: what is kept of it.
         patience: `Patience.factor` of its user.
     """
 
+    conversation: Conversation
     patience: float
 
-    def turns(self) -> Sequence[Turn]:
-        """Oldest first."""
+    def save(self, item: Item) -> None:
+        """Keep this item, new or changed."""
         ...
 
-    def save(self, turn: Turn) -> None:
-        """Keep this turn, new or changed."""
-        ...
-
-    def forget(self, turn: Turn) -> None:
-        """Let go of a turn that became part of the next one."""
+    def forget(self, item: Item) -> None:
+        """Let go of an item."""
         ...
 
     def note(self, turn: Turn) -> None:
@@ -168,7 +167,7 @@ class Session:
         self._outbox = Outbox(limits.unsent)
         self._detector = TurnDetector(vad, settings, Patience(record.patience))
         self._dialogue = Dialogue(
-            self.id, self._detector, model.capabilities, record.turns, self._clock.now()
+            self.id, self._detector, model.capabilities, record.conversation, self._clock.now()
         )
         self._newest = self._clock.now()  # when the client's newest message came
         self._ahead = 0.0  # seconds of sound that came faster than at `limits.pace`
@@ -266,7 +265,7 @@ class Session:
     async def _send(self, event: ServerEvent) -> None:
         await self._transport.send(event)
         if isinstance(event, ReplyDelta) and event.audio:
-            self._receive(SoundSent(event.turn_id))
+            self._receive(SoundSent(event.item_id))
 
     # The sound that comes in.
 
@@ -325,14 +324,14 @@ class Session:
             case Refuse(error, event_id):
                 self._errors.append(self._clock.now())
                 self._outbox.tell(ErrorOccurred(error, event_id))
-            case Withhold(turn_id):
-                self._outbox.drop_sound(turn_id)
+            case Withhold(item_id):
+                self._outbox.drop_sound(item_id)
             case WakeAt(time):
                 self._set_alarm(time)
-            case Save(turn):
-                self._record.save(turn)
-            case Forget(turn):
-                self._record.forget(turn)
+            case Save(item):
+                self._record.save(item)
+            case Forget(item):
+                self._record.forget(item)
             case SaveFigures(turn):
                 self._record.note(turn)
             case SavePatience(factor):

@@ -11,7 +11,8 @@ import numpy as np
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, Samples
 from duologue.errors import DuologueError
 from duologue.events import ClientEvent, ServerEvent
-from duologue.model import Capabilities, Prompt, ReplyChunk, Turn
+from duologue.items import Conversation, Item, ReplyChunk, Response, Status, Turn
+from duologue.model import Capabilities, Prompt
 
 _Event = TypeVar("_Event")
 
@@ -83,6 +84,7 @@ class ScriptedModel:
         gate: asyncio.Semaphore | None = None,
         overhears: Sequence[str | Exception] = (),
         only_pauses: bool = False,
+        reads: bool = False,
     ) -> None:
         """Say `chunks`, raising those that are errors; with a gate, one for each release of it.
 
@@ -92,6 +94,7 @@ class ScriptedModel:
             history=history,
             instructions=True,
             transcribes=True,
+            reads=reads,
             note="A script.",
             overhears="nothing" if not overhears else "pauses" if only_pauses else "speech",
         )
@@ -191,29 +194,47 @@ class MemoryRecord:
     """A conversation kept in a list.
 
     Attributes:
-        saved: the turns, oldest first.
-        noted: those whose figures were kept, again for each change; also what was forgotten since.
+        conversation: its items.
+        noted: turns whose figures were kept, again for each change; also of what was forgotten since.
         patience: of its user.
     """
 
     def __init__(self) -> None:
-        self.saved: list[Turn] = []
+        self.conversation = Conversation()
         self.noted: list[Turn] = []
         self.patience = 1.0
 
-    def turns(self) -> Sequence[Turn]:
-        """Oldest first."""
-        return self.saved
+    @property
+    def saved(self) -> list[Turn]:
+        """What was said and answered, oldest first."""
+        return self.conversation.turns()
 
-    def save(self, turn: Turn) -> None:
+    def save(self, item: Item) -> None:
         """Keep it."""
-        if turn not in self.saved:
-            self.saved.append(turn)
+        if item not in self.conversation:
+            self.conversation.add(item)
 
-    def forget(self, turn: Turn) -> None:
+    def forget(self, item: Item) -> None:
         """Let go of it."""
-        self.saved.remove(turn)
+        self.conversation.remove(item)
 
     def note(self, turn: Turn) -> None:
         """Keep its figures."""
         self.noted.append(turn)
+
+
+def turn_items(
+    name: str,
+    utterance: AudioChunk,
+    words: str | None = None,
+    reply: Sequence[ReplyChunk] = (),
+    status: Status = "completed",
+) -> list[Item]:
+    """The items of a turn that is called `name`: what was said, and the reply to it, if there is one."""
+    user = Item(f"item_u{name}", sound=utterance, words=words)
+    if not reply:
+        return [user]
+    response = user.response = Response(f"resp_{name}", user, status=status, receipt=user.receipt)
+    answer = response.item = Item(f"item_a{name}", "assistant", response=response, status=status)
+    answer.spoken = list(reply)
+    return [user, answer]

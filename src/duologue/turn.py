@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from duologue.audio import INPUT_RATE, AudioChunk, Samples
-from duologue.errors import AudioTooLong, InvalidEvent
+from duologue.errors import AudioTooLong, NothingToCommit
 from duologue.events import (
     DetectorEvent,
     LimitNear,
@@ -189,11 +189,11 @@ class TurnDetector:
         """End the utterance here.
 
         Raises:
-            InvalidEvent: there is none.
+            NothingToCommit: there is none.
         """
         manual = not self.settings.turn_detection
         if not self._utterance and not (manual and len(self._rest)):
-            raise InvalidEvent("there is no audio to commit; append some first")
+            raise NothingToCommit("there is no audio to commit; append some first")
         if not self._full:
             self._utterance.append(self._rest)
         self._rest = np.zeros(0, np.float32)
@@ -214,6 +214,8 @@ class TurnDetector:
     def close(self) -> None:
         """The turn is over: what is said from now on is another one."""
         self._hold = False
+        if self._doubt:
+            self._doubt.reopens = False
         if self._phase is not _Phase.IDLE:
             self._forget_utterance()
 

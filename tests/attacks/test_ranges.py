@@ -5,7 +5,7 @@ import pytest
 from attacks.doors import ask, cookie_of
 from conftest import Serve
 from duologue.audio import INPUT_RATE
-from duologue.model import Turn
+from duologue.items import Item
 from duologue.testing import tone
 
 
@@ -27,7 +27,9 @@ def test_no_range_breaks_a_recording(
     serve: Serve, caplog: pytest.LogCaptureFixture, wanted: str, status: int
 ) -> None:
     server = serve()
-    server._server.history.conversation("ann", "c").save(Turn("t1", tone(1, INPUT_RATE)))
+    server._server.history.conversation("ann", "c").save(
+        Item("item_ut1", sound=tone(1, INPUT_RATE))
+    )
     header = wanted.encode().decode("latin-1")
     path, cookie = "/v1/recordings/t1.wav", cookie_of(server, "ann")
     assert ask(server, "GET", path, cookie=cookie, range=header)[0] == status

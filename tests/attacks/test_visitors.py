@@ -10,7 +10,7 @@ import pytest
 from attacks.doors import ask, cookie_of, doors, line, port_of
 from conftest import Serve
 from duologue.audio import INPUT_RATE
-from duologue.model import Turn
+from duologue.items import Item
 from duologue.server import Uvicorn
 from duologue.testing import tone
 from duologue.transports.identity import read_secret
@@ -32,7 +32,7 @@ def greet(server: Uvicorn, **headers: str) -> str | None:
 
 def owns(server: Uvicorn, user: str, **headers: str) -> bool:
     """Whether this client is that visitor: it gets the recording."""
-    server._server.history.conversation(user, "c").save(Turn("t1", tone(1, INPUT_RATE)))
+    server._server.history.conversation(user, "c").save(Item("item_ut1", sound=tone(1, INPUT_RATE)))
     return ask(server, "GET", "/v1/recordings/t1.wav", b"", **headers)[0] == 200
 
 

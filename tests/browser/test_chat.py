@@ -7,16 +7,15 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import pytest
 from playwright.async_api import Response, expect
 
 from browser.conftest import Open, ServePage
 from browser.rig import Page
-from duologue.audio import INPUT_RATE, AudioChunk, concatenate
-from duologue.model import Prompt, ReplyChunk, Turn
+from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
+from duologue.model import Prompt, ReplyChunk
 from duologue.server import Uvicorn
-from duologue.testing import ScriptedModel, say
+from duologue.testing import ScriptedModel, say, turn_items
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -41,12 +40,11 @@ class _Held(ScriptedModel):
 
 def _fill(server: Uvicorn, count: int) -> None:
     """Let the one conversation of this server have so many more turns."""
-    ((_, record),) = list(server._server.history._kept.values())[:1]
+    record = next(iter(server._server.history._kept.values()))
     for number in range(count):
-        turn = Turn(f"made{number}", AudioChunk(np.zeros(1600, np.float32), INPUT_RATE), "Go on.")
-        turn.reply = [say(f"This is answer number {number}.", 0.1)]
-        turn.status = "completed"
-        record.save(turn)
+        reply = [say(f"This is answer number {number}.", 0.1)]
+        for item in turn_items(f"made{number}", silence(0.1, INPUT_RATE), "Go on.", reply):
+            record.save(item)
 
 
 async def _gone(port: int) -> None:

@@ -125,7 +125,7 @@ async def test_who_goes_on_as_the_reply_begins_gets_one_turn_of_both_halves(
     assert await _sent(page, "in", "error") == []
     await expect(page.bubbles).to_have_count(2)
     await expect(page.bubbles.nth(1)).to_contain_text("One two")
-    assert [len(prompt.turns) for prompt in model.prompts] == [0] * len(model.prompts)
+    assert [len(prompt.items) for prompt in model.prompts] == [0] * len(model.prompts)
     both = questions[0].duration + rest.duration
     assert model.prompts[-1].utterance.duration > 0.8 * both
 

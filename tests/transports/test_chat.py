@@ -107,7 +107,7 @@ def test_nothing_of_a_chat_is_remembered(serve: Serve) -> None:
     server = serve(model)
     for _ in range(2):
         ask(server)
-    assert [list(prompt.turns) for prompt in model.prompts] == [[], []]
+    assert [list(prompt.items) for prompt in model.prompts] == [[], []]
 
 
 # Who may.

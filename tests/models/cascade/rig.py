@@ -13,7 +13,8 @@ import pytest
 
 from duologue import weights
 from duologue.audio import INPUT_RATE, AudioChunk, Samples, concatenate, silence
-from duologue.model import Prompt, ReplyChunk, SpeechModel, Turn
+from duologue.model import Item, Prompt, ReplyChunk, SpeechModel
+from duologue.testing import turn_items
 
 _NEEDED = ("smollm2-135m", "whisper-base", "kokoro", "misaki-en")
 _MISSING = [name for name in _NEEDED if not weights.is_there(name)]
@@ -36,8 +37,9 @@ def said(chunks: list[ReplyChunk]) -> str:
     return "".join(chunk.text for chunk in chunks)
 
 
-def turn(user: str, reply: str) -> Turn:
-    return Turn("turn", silence(0, INPUT_RATE), user, [ReplyChunk(text=reply)], status="completed")
+def turn(user: str, reply: str) -> list[Item]:
+    """The items of a turn with these words."""
+    return turn_items("turn", silence(0, INPUT_RATE), user, [ReplyChunk(text=reply)])
 
 
 def children(part: str) -> list[psutil.Process]:

@@ -38,7 +38,7 @@ async def test_an_answer_comes_in_pieces(mind: ChatServer, behaviour: Behaviour)
 async def test_it_is_told_to_speak_and_what_was_said(
     mind: ChatServer, behaviour: Behaviour
 ) -> None:
-    before = [turn("I am Anna.", "Hello Anna!")]
+    before = turn("I am Anna.", "Hello Anna!")
     async for _ in mind.answer("Who am I?", before, "Be kind.", "de"):
         pass
     (asked,) = behaviour.asked

@@ -27,7 +27,7 @@ async def language() -> AsyncIterator[LanguageModel]:
 @together
 async def test_the_turns_before_reach_the_language_model(language: LanguageModel) -> None:
     key = turn("The key is in the blue vase.", "Thank you.")
-    with_it = [piece async for piece in language.answer("Where is the key?", [key])]
+    with_it = [piece async for piece in language.answer("Where is the key?", key)]
     without = [piece async for piece in language.answer("Where is the key?")]
     assert "vase" in "".join(with_it)
     assert "vase" not in "".join(without)
@@ -63,7 +63,7 @@ async def test_instructions_reach_the_language_model(language: LanguageModel) ->
 @needs_weights
 @together
 async def test_a_conversation_of_any_length_is_answered(language: LanguageModel) -> None:
-    turns = [turn("7 1 9 " * 30, "漢字 😀 " * 30) for _ in range(50)]
+    turns = turn("7 1 9 " * 30, "漢字 😀 " * 30) * 50
     for instructions in ("1 2 3 漢字 " * 2000, "xqzjkwvf" * 2000, "1234567890" * 2000):
         answer = language.answer("\ud800 why " * 500, turns, instructions)
         async with contextlib.aclosing(answer):
@@ -92,7 +92,7 @@ async def test_what_was_read_ahead_is_not_read_again(
         return piece
 
     monkeypatch.setattr(openai.AsyncStream, "__anext__", seen)
-    turns = [turn("Tell me a story of five foxes.", "There were five foxes in a wood. " * 5)]
+    turns = [*turn("Tell me a story of five foxes.", "There were five foxes in a wood. " * 5)]
     language.read_ahead(turns, "You like animals.")
     language.read_ahead(turns, "You like animals.")
     await asyncio.wait([*language._reading.values()])
@@ -108,7 +108,7 @@ async def test_what_was_read_ahead_is_not_read_again(
 @needs_weights
 @together
 async def test_who_asks_while_it_reads_ahead_waits_for_that(language: LanguageModel) -> None:
-    turns = [turn("What is in the box?", "There is a green frog in the box.")]
+    turns = [*turn("What is in the box?", "There is a green frog in the box.")]
     language.read_ahead(turns)
     (reading,) = language._reading.values()
     answer = language.answer("Which animal is in the box?", turns)
@@ -140,32 +140,38 @@ async def test_one_that_is_held_stands_still_and_is_not_taken_for_hung(
 
 
 def test_the_conversation_has_instructions_and_the_turns_that_were_heard() -> None:
-    turns = [turn("", "I did not catch that."), turn("Hi.", ""), turn("My name is Anna.", "Hello!")]
+    turns = [
+        *turn("", "I did not catch that."),
+        *turn("Hi.", ""),
+        *turn("My name is Anna.", "Hello!"),
+    ]
     [system, *example, user, reply, question] = messages(
         "What is it?", turns, "Be kind.", style=SMALL
     )
     assert str(system["content"]).endswith("Be kind.")
     assert len(example) == 2
-    assert [user["content"], reply["content"]] == ["My name is Anna.", "Hello!"]
+    assert [user["content"], reply["content"]] == ["Hi.\nMy name is Anna.", "Hello!"]
     assert question["content"] == "What is it?"
 
 
 def test_old_turns_are_forgotten_a_few_at_a_time() -> None:
-    turns = [turn(f"Question {number}.", "An answer. " * 4) for number in range(60)]
+    turns = [
+        item for number in range(60) for item in turn(f"Question {number}.", "An answer. " * 4)
+    ]
     firsts = [
-        str(messages("Why?", turns[:count], "", style=SMALL)[3]["content"])
+        str(messages("Why?", turns[: 2 * count], "", style=SMALL)[3]["content"])
         for count in range(20, 60)
     ]
     assert 4 < len(set(firsts)) < 10  # so that most conversations begin like the one before
     for count in range(60):
-        kept = messages("Why?", turns[:count], "", style=SMALL)[3:-1]
+        kept = messages("Why?", turns[: 2 * count], "", style=SMALL)[3:-1]
         assert min(2 * count, 4) <= len(kept) <= 30
         assert not kept or kept[-1]["content"] == ("An answer. " * 4).strip()
 
 
 def test_the_last_turn_is_kept_however_long_it_is() -> None:
     conversation = messages(
-        "Why?", [turn("Hi.", "Hi."), turn("Tell me.", "word " * 1000)], "", style=SMALL
+        "Why?", [*turn("Hi.", "Hi."), *turn("Tell me.", "word " * 1000)], "", style=SMALL
     )
     assert conversation[-3]["content"] == "Tell me."
     assert 0 < len(str(conversation[-2]["content"])) < 600

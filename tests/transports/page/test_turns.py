@@ -3,29 +3,22 @@
 from typing import Any
 
 import httpx
-import numpy as np
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from duologue.audio import INPUT_RATE, AudioChunk
+from duologue.audio import INPUT_RATE, silence
 from duologue.history import History
-from duologue.model import Turn
-from duologue.testing import say
+from duologue.testing import say, turn_items
 from duologue.transports.page.turns import routes
-
-
-def _turn(number: int) -> Turn:
-    turn = Turn(f"turn{number:03}", AudioChunk(np.zeros(16_000, np.float32), INPUT_RATE), "Go  on.")
-    turn.reply = [say("A new", 0.5), say("\n answer.", 0.5)]
-    turn.status = "completed"
-    return turn
 
 
 def _conversation(count: int) -> History:
     history = History()
     record = history.conversation("anna", "talk")
     for number in range(count):
-        record.save(_turn(number))
+        reply = [say("A new", 0.5), say("\n answer.", 0.5)]
+        for item in turn_items(f"turn{number:03}", silence(1, INPUT_RATE), "Go  on.", reply):
+            record.save(item)
     return history
 
 

@@ -24,6 +24,10 @@ def update(kind: Any = "server_vad", **turn_detection: Any) -> str:
     return message("session.update", session=session)
 
 
+def item(**fields: Any) -> str:
+    return message("conversation.item.create", item={"type": "message", **fields})
+
+
 BAD = [
     ("", "no JSON"),
     ("{", "no JSON"),
@@ -42,7 +46,7 @@ BAD = [
     (update("semantic_vad", eagerness="keen"), "audio.input.turn_detection.eagerness"),
     (update("semantic_vad", threshold="high"), "threshold is a number, not 'high'"),
     (update("semantic_vad", idle_timeout_ms=True), "idle_timeout_ms is a number, not True"),
-    (message("duologue.playback.started", item_id="item_u1", ago_ms=1), "item_id: String should"),
+    (message("duologue.playback.started", item_id=1, ago_ms=1), "item_id: Input should"),
     (message("duologue.playback.started", item_id="item_a1", ago_ms=-1), "ago_ms: Input should"),
     (message("duologue.playback.started", item_id="item_a1", ago_ms="1"), "ago_ms: Input should"),
     ('{"type": "duologue.playback.started", "item_id": "item_a1", "ago_ms": NaN}', "ago_ms: Input"),
@@ -59,9 +63,36 @@ BAD = [
         "audio/pcm at 24000 Hz here, not as audio/pcmu",
     ),
     (
-        message("conversation.item.truncate", item_id="item_u1", content_index=0, audio_end_ms=1),
-        "only an assistant's item",
+        message("conversation.item.truncate", item_id=1, content_index=0, audio_end_ms=1),
+        "item_id: Input should be a valid string",
     ),
+    (message("conversation.item.retrieve"), "item_id: Field required"),
+    (message("conversation.item.delete", item_id=None), "item_id: Input should be a valid string"),
+    (message("conversation.item.create"), "item: Field required"),
+    (message("conversation.item.create", item={"type": "coffee"}), "item: Input tag 'coffee'"),
+    (item(role="robot", content=[]), "item.message.role: Input should be 'user'"),
+    (item(role="user", content="hi"), "item.message.content: Input should be a valid list"),
+    (item(id="", role="user", content=[]), "item.message.id: String should have at least 1"),
+    (
+        item(role="user", content=[{"type": "input_image", "image_url": "data:,"}]),
+        "the role user has no content of the type 'input_image' here",
+    ),
+    (
+        item(role="system", content=[{"type": "input_audio", "audio": "QUJDRA=="}]),
+        "the role system has no content of the type 'input_audio' here",
+    ),
+    (item(role="user", content=[{"type": "input_audio"}]), "base64 in `audio`"),
+    (item(role="user", content=[{"type": "input_audio", "audio": "!!!"}]), "not valid base64"),
+    (
+        message("conversation.item.create", item={"type": "function_call_output", "output": "1"}),
+        "item.function_call_output.call_id: Field required",
+    ),
+    (message("response.create", response=[]), "response: Input should be"),
+    (message("response.create", response={"metadata": {"a": 1}}), "response.metadata.a: Input"),
+    (message("response.create", response={"metadata": {"a": "b" * 513}}), "at most 512 characters"),
+    (message("response.create", response={"conversation": "both"}), "'auto' or 'none'"),
+    (message("response.create", response={"input": [{"type": "item_reference"}]}), "id: Field"),
+    (message("response.create", response={"output_modalities": ["smell"]}), "'text' or 'audio'"),
     (
         message("conversation.item.truncate", item_id="item_a1", content_index=0, audio_end_ms=-1),
         "to 0 to 3600000 ms",

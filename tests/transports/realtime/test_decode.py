@@ -7,9 +7,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from duologue import events
-from duologue.audio import REPLY_RATE, silence
+from duologue.audio import INPUT_RATE, REPLY_RATE, silence
 from duologue.events import ClientErred, Settings, SettingsChanged
-from duologue.transports.realtime.decode import decode_event
+from duologue.items import Item
+from duologue.testing import tone
+from duologue.transports.realtime.decode import decode_event, decode_message
 from transports.realtime.messages import BAD, append, message, update
 
 
@@ -80,7 +82,7 @@ def test_what_is_no_event_gets_one_sentence(text: str, sentence: str) -> None:
 
 def test_what_the_api_has_no_event_for_is_understood() -> None:
     started = message("duologue.playback.started", item_id="item_aabc", ago_ms=40)
-    assert decode_event(started, Settings()) == events.PlaybackStarted("abc", 0.04)
+    assert decode_event(started, Settings()) == events.PlaybackStarted("item_aabc", 0.04)
     assert decode_event(message("duologue.cut.marked"), Settings()) == events.CutMarked()
     assert decode_event(message("duologue.ping"), Settings()) == events.Pinged()
     sound = base64.b64encode(silence(0.1, REPLY_RATE).pcm16()).decode()
@@ -101,7 +103,7 @@ def test_what_the_api_has_no_event_for_is_understood() -> None:
 @example(60_000)
 def test_a_report_of_playback_is_taken_whenever_it_comes_within_a_minute(ago: float) -> None:
     report = message("duologue.playback.started", item_id="item_aabc", ago_ms=ago)
-    assert decode_event(report, Settings()) == events.PlaybackStarted("abc", ago / 1000)
+    assert decode_event(report, Settings()) == events.PlaybackStarted("item_aabc", ago / 1000)
 
 
 def test_an_error_names_the_event_that_it_is_about() -> None:
@@ -164,3 +166,69 @@ detections = st.dictionaries(
 @example('{"audio": "\\u0080", "type": "input_audio_buffer.append"}')
 def test_nothing_a_client_sends_breaks_the_decoder(text: str) -> None:
     decode_event(text, Settings())
+
+
+def spoken(seconds: float) -> str:
+    sound = base64.b64encode(tone(seconds, REPLY_RATE).pcm16()).decode()
+    content = [{"type": "input_audio", "audio": sound}]
+    return message(
+        "conversation.item.create",
+        event_id="evt_1",
+        previous_item_id="root",
+        item={"type": "message", "id": "mine", "role": "user", "content": content},
+    )
+
+
+@pytest.mark.parametrize("seconds", [0.2, 8.0])
+def test_an_item_may_be_spoken(seconds: float) -> None:
+    (created,) = [event for event in decode_message(spoken(seconds), Settings()) if event]
+    assert isinstance(created, events.ItemCreated)
+    assert (created.event_id, created.previous_id, created.item.id) == ("evt_1", "root", "mine")
+    assert created.item.sound
+    assert created.item.sound.rate == INPUT_RATE
+    assert created.item.sound.duration == pytest.approx(seconds, abs=0.01)
+
+
+def test_a_spoken_item_is_no_longer_than_an_utterance() -> None:
+    (refused,) = [event for event in decode_message(spoken(31), Settings()) if event]
+    assert isinstance(refused, ClientErred)
+    assert (str(refused.error), refused.event_id) == ("an item may hold 30 s of sound", "evt_1")
+
+
+def test_no_other_field_is_taken_for_the_sound_of_an_item() -> None:
+    long = message("conversation.item.create", item={"type": "message", "id": "A" * 100_000})
+    (refused,) = [event for event in decode_message(long, Settings()) if event]
+    assert isinstance(refused, ClientErred)
+    assert "65536 characters besides the audio" in str(refused.error)
+
+
+def test_a_request_has_all_that_the_api_has_for_it() -> None:
+    text = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi."}]}
+    asked = decode_event(
+        message(
+            "response.create",
+            event_id="evt_2",
+            response={
+                "instructions": "Be brief.",
+                "conversation": "none",
+                "metadata": {"topic": "x"},
+                "output_modalities": ["text"],
+                "input": [text, {"type": "item_reference", "id": "mine"}],
+                "tools": [],
+                "tool_choice": "none",
+                "voice": "ash",
+            },
+        ),
+        Settings(),
+    )
+    assert isinstance(asked, events.ReplyRequested)
+    assert (asked.instructions, asked.in_band, asked.aloud) == ("Be brief.", False, False)
+    assert (asked.metadata, asked.event_id) == ({"topic": "x"}, "evt_2")
+    assert asked.input
+    written, reference = asked.input
+    assert isinstance(written, Item)
+    assert (written.text, reference) == ("Hi.", "mine")
+    assert decode_event(message("response.create"), Settings()) == events.ReplyRequested()
+    assert decode_event(message("response.create", response={"input": []}), Settings()) == (
+        events.ReplyRequested(input=())
+    )

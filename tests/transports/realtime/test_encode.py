@@ -1,3 +1,4 @@
+import base64
 import json
 from typing import Any
 
@@ -11,38 +12,47 @@ from duologue import events
 from duologue.audio import REPLY_RATE
 from duologue.errors import ModelFailed
 from duologue.events import Settings, SettingsChanged
+from duologue.items import Item
 from duologue.receipt import Receipt
 from duologue.testing import tone
 from duologue.transports.realtime.decode import decode_event
 from duologue.transports.realtime.encode import Encoder
 from transports.realtime.messages import message
 
+DONE = events.ReplyDone(
+    "r1", "a1", "Hi there.", "completed", None, Receipt(sent=0.6, early=True), "u1"
+)
 ONE_TURN: list[events.ServerEvent] = [
     events.SessionStarted("sess_1", Settings(idle_timeout=5)),
     events.SettingsApplied(Settings(turn_detection=False)),
-    events.TurnStarted("t1", 0.5),
-    events.SpeechStopped("t1", 1.5),
-    events.TurnCommitted("t1", "t0", answered=True),
-    events.ReplyStarted("t1"),
-    events.UserTranscribed("t1", "hello", 1.0),
-    events.ReplyDelta("t1", tone(0.1, REPLY_RATE), "Hi "),
-    events.ReplyDelta("t1", tone(0.1, REPLY_RATE), "there."),
-    events.ReplyDone("t1", "Hi there.", "completed", receipt=Receipt(sent=0.6, early=True)),
-    events.ReplyTruncated("t1", 0.1),
-    events.ReplyStarted("t2"),
-    events.ReplyDone("t2", "", "turn_detected"),
-    events.ReplyStarted("t3"),
-    events.ReplyDelta("t3", tone(0.1, REPLY_RATE), "Oh"),
-    events.ReplyDone("t3", "Oh", "failed", ModelFailed("it broke")),
-    events.TurnReopened("t4", 4.5),
-    events.ReplyDucked("t4"),
-    events.ReplyRestored("t4"),
-    events.TurnWithdrawn("t3"),
+    events.TurnStarted("u1", 0.5),
+    events.SpeechStopped("u1", 1.5),
+    events.TurnCommitted("u1", "a0"),
+    events.ReplyStarted("r1"),
+    events.UserTranscribed("u1", "hello", 1.0),
+    events.ReplyItemAdded("r1", "a1", "u1"),
+    events.ReplyDelta("r1", "a1", tone(0.1, REPLY_RATE), "Hi "),
+    events.ReplyDelta("r1", "a1", tone(0.1, REPLY_RATE), "there."),
+    DONE,
+    events.ReplyTruncated("a1", 0.1),
+    events.ReplyStarted("r2"),
+    events.ReplyDone("r2", None, "", "turn_detected"),
+    events.ReplyStarted("r3"),
+    events.ReplyItemAdded("r3", "a3", None),
+    events.ReplyDelta("r3", "a3", tone(0.1, REPLY_RATE), "Oh"),
+    events.ReplyDone("r3", "a3", "Oh", "failed", ModelFailed("it broke")),
+    events.TurnReopened("u4", 4.5),
+    events.ReplyDucked("a4"),
+    events.ReplyRestored("a4"),
+    events.ItemsWithdrawn(("u3", "a3")),
+    events.ItemAdded(Item("u5", text="hello"), None),
+    events.ItemSent(Item("u6", sound=tone(1), words="hello")),
+    events.ItemDeleted("u5"),
     events.IdleTimedOut(3, 8),
     events.AudioCleared(),
     events.Ponged(),
-    events.LimitApproached("t4", 4.992),
-    events.UserOverheard("t4", "hello"),
+    events.LimitApproached("u4", 4.992),
+    events.UserOverheard("u4", "hello"),
     events.ErrorOccurred(ModelFailed("it broke"), "evt_1"),
 ]
 
@@ -88,49 +98,82 @@ ORDER = [
 
 
 def test_a_turn_has_the_documented_order() -> None:
-    kinds = [fields["type"] for fields in encode(*ONE_TURN[2:10])]
+    kinds = [fields["type"] for fields in encode(*ONE_TURN[2:11])]
     kinds.remove("conversation.item.input_audio_transcription.completed")
     assert kinds == ORDER
 
 
-@pytest.mark.parametrize(
-    ("event", "previous"),
-    [
-        (events.TurnCommitted("t1", None), None),
-        (events.TurnCommitted("t1", "t0", answered=True), "item_at0"),
-        (events.TurnCommitted("t1", "t0"), "item_ut0"),
-    ],
-)
-def test_an_utterance_follows_the_newest_item(
-    event: events.TurnCommitted, previous: str | None
-) -> None:
-    assert [fields["previous_item_id"] for fields in encode(event)] == [previous] * 3
+@pytest.mark.parametrize("previous", [None, "a0"])
+def test_an_utterance_follows_the_newest_item(previous: str | None) -> None:
+    told = encode(events.TurnCommitted("u1", previous))
+    assert [fields["previous_item_id"] for fields in told] == [previous] * 3
+
+
+def test_what_was_said_has_words_that_are_not_known_yet() -> None:
+    # Without the field, the JavaScript SDK of agents throws.
+    for fields in encode(events.TurnCommitted("u1", None))[1:]:
+        assert fields["item"]["content"] == [{"type": "input_audio", "transcript": None}]
 
 
 def test_a_reply_stopped_before_its_first_sound_has_no_item() -> None:
-    told = encode(events.ReplyStarted("t2"), events.ReplyDone("t2", "", "turn_detected"))
+    told = encode(events.ReplyStarted("r2"), events.ReplyDone("r2", None, "", "turn_detected"))
     assert [fields["type"] for fields in told] == ["response.created", "response.done"]
     assert told[1]["response"]["status_details"]["reason"] == "turn_detected"
 
 
 def test_the_receipt_is_in_the_responses_metadata() -> None:
-    done = encode(*ONE_TURN)[-1 - len(encode(*ONE_TURN[10:]))]
+    done = encode(DONE)[-1]
     assert done["type"] == "response.done"
     assert Receipt.from_metadata(done["response"]["metadata"]) == Receipt(sent=0.6, early=True)
 
 
 def test_a_turn_that_is_reopened_is_spoken_of_by_the_same_item() -> None:
-    started, reopened = encode(events.TurnStarted("t1", 0.5), events.TurnReopened("t1", 2.5))
+    started, reopened = encode(events.TurnStarted("u1", 0.5), events.TurnReopened("u1", 2.5))
     assert (reopened["type"], reopened["item_id"]) == (started["type"], started["item_id"])
     assert reopened["audio_start_ms"] == 2500
 
 
-def test_a_turn_that_is_withdrawn_loses_both_its_items() -> None:
-    told = encode(*ONE_TURN[2:10], events.TurnWithdrawn("t1"))
-    deleted = [e["item_id"] for e in told if e["type"] == "conversation.item.deleted"]
-    assert deleted == ["item_ut1", "item_at1"]
-    (only,) = encode(events.TurnWithdrawn("t1"))
-    assert only["item_id"] == "item_ut1"  # there was no other
+def test_items_that_are_withdrawn_are_deleted() -> None:
+    told = encode(events.ItemsWithdrawn(("u1", "a1")))
+    assert [e["type"] for e in told] == ["conversation.item.deleted"] * 2
+    assert [e["item_id"] for e in told] == ["u1", "a1"]
+
+
+def test_a_long_piece_goes_out_in_deltas_of_a_second() -> None:
+    long = events.ReplyDelta("r1", "a1", tone(8.2, REPLY_RATE), "Once upon a time. ")
+    words, *sound = encode(long)
+    assert words["delta"] == "Once upon a time. "
+    assert len(sound) == 9
+    assert max(len(json.dumps(fields)) for fields in sound) < 128 * 1024
+    whole = b"".join(base64.b64decode(fields["delta"]) for fields in sound)
+    assert whole == tone(8.2, REPLY_RATE).pcm16()
+
+
+def test_a_response_has_what_the_client_has_written_on_it_and_our_figures_beside() -> None:
+    asked = events.ReplyRequested(metadata={"topic": "x"}, in_band=False, aloud=False)
+    told = encode(
+        events.ReplyStarted("r1", asked),
+        events.ReplyItemAdded("r1", "a1", None, asked),
+        events.ReplyDelta("r1", "a1", None, "Hi.", aloud=False),
+        events.ReplyDone("r1", "a1", "Hi.", "completed", None, Receipt(sent=0.6), None, asked),
+    )
+    assert [fields["type"] for fields in told] == [
+        "response.created",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.done",
+    ]
+    created, done = told[0]["response"], told[-1]["response"]
+    assert created["metadata"] == {"topic": "x"}
+    assert done["metadata"]["topic"] == "x"
+    assert done["metadata"]["last_word_to_sent_s"] == "0.600"
+    assert created["conversation_id"] is None
+    assert done["output_modalities"] == ["text"]
+    assert done["output"][0]["content"] == [{"type": "output_text", "text": "Hi."}]
 
 
 def test_only_a_client_that_asks_for_extensions_is_told_that_the_session_answers() -> None:
@@ -140,12 +183,12 @@ def test_only_a_client_that_asks_for_extensions_is_told_that_the_session_answers
 
 
 def test_a_client_that_asks_for_it_is_told_to_play_quieter() -> None:
-    told = (events.ReplyDucked("t1"), events.ReplyRestored("t1"))
+    told = (events.ReplyDucked("a1"), events.ReplyRestored("a1"))
     assert encode(*told) == []
     encoder = Encoder("echo", extensions=True)
     assert [json.loads(text) for event in told for text in encoder.encode(event)] == [
-        {"type": "duologue.reply.ducked", "item_id": "item_at1"},
-        {"type": "duologue.reply.restored", "item_id": "item_at1"},
+        {"type": "duologue.reply.ducked", "item_id": "a1"},
+        {"type": "duologue.reply.restored", "item_id": "a1"},
     ]
 
 

@@ -176,7 +176,7 @@ async def test_a_truncated_reply_is_cut_in_the_history_of_the_model(serve: Serve
         # More than a second after the first sound, or it would be the rest of the first turn.
         await speak(connection, silence(1.2, 24_000), tone(1, 24_000), silence(1.2, 24_000))
         await until(connection, "response.done")
-        assert model.prompts[1].turns[0].reply_text == "One two"
+        assert [item.said for item in model.prompts[1].items] == ["hello", "One two"]
 
 
 async def test_the_official_client_sees_a_turn_withdrawn_and_made_whole(serve: Serve) -> None:
@@ -190,13 +190,51 @@ async def test_the_official_client_sees_a_turn_withdrawn_and_made_whole(serve: S
         assert [item[:6] for item in deleted] == ["item_u", "item_a"]
         (committed,) = [e for e in seen if e.type == "input_audio_buffer.committed"]
         assert committed.item_id not in deleted
-        assert model.prompts[1].turns == []
+        assert model.prompts[1].items == []
         assert model.prompts[1].utterance.duration > 2.5
         # A client that has not understood truncates what is not there any more: no error.
         await connection.conversation.item.truncate(
             item_id=deleted[1], content_index=0, audio_end_ms=100
         )
         await until(connection, "conversation.item.truncated")
+
+
+async def test_the_official_client_writes_items_and_asks_for_responses(serve: Serve) -> None:
+    model = ScriptedModel([say("It rains.", 1.0)], reads=True)
+    async with client(serve(model)) as connection:
+        items: Any = connection.conversation.item
+        text = {"type": "input_text", "text": "What is the weather?"}
+        message = {"type": "message", "role": "user", "content": [text]}
+        await items.create(item={**message, "id": "mine"}, previous_item_id="root")
+        await connection.response.create(response={"metadata": {"topic": "weather"}})
+        seen = await until(connection, "response.done")
+        added = [e for e in seen if e.type == "conversation.item.added"]
+        assert [e.item.id for e in added] == ["mine", seen[-1].response.output[0].id]
+        created = next(e for e in seen if e.type == "response.created")
+        assert created.response.metadata == {"topic": "weather"}
+        assert seen[-1].response.metadata["topic"] == "weather"
+        # At once, and out of band: the first is still being played.
+        await connection.response.create(
+            response={
+                "conversation": "none",
+                "output_modalities": ["text"],
+                "input": [{"type": "item_reference", "id": "mine"}],
+                "instructions": "Name the topic.",
+            }
+        )
+        seen = await until(connection, "response.done")
+        assert {e.type for e in seen if "audio" in e.type or e.type.startswith("conv")} == set()
+        assert seen[-1].response.conversation_id is None
+        assert seen[-1].response.output[0].content[0].text == "It rains."
+        await items.retrieve(item_id="mine")
+        (retrieved,) = await until(connection, "conversation.item.retrieved")
+        assert retrieved.item.content[0].text == "What is the weather?"
+        await items.delete(item_id="mine")
+        await until(connection, "conversation.item.deleted")
+        await items.retrieve(item_id="mine")
+        (error,) = await until(connection, "error")
+        assert error.error.code == "item_retrieve_invalid_item_id"
+        assert error.error.param == "item_id"
 
 
 async def test_what_the_client_flags_as_echo_does_not_interrupt(serve: Serve) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from openai import AsyncStream
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
-from duologue.model import Turn
+from duologue.model import Item
 from duologue.models.cascade.parts import AnswerCut
 from duologue.models.cascade.prompt import messages
 from duologue.models.cascade.servers import FAILURES, Failed, ServerPart
@@ -28,7 +28,7 @@ class ChatServer(ServerPart):
     _part, _flag, _silent = "language model", "llm", _SILENT
     writes = advice = ""
 
-    def read_ahead(self, turns: Sequence[Turn], instructions: str = "", language: str = "") -> None:
+    def read_ahead(self, items: Sequence[Item], instructions: str = "", language: str = "") -> None:
         """Nothing: a server may ask for money."""
 
     def held(self) -> contextlib.AbstractContextManager[None]:
@@ -36,7 +36,7 @@ class ChatServer(ServerPart):
         return contextlib.nullcontext()
 
     async def answer(
-        self, question: str, turns: Sequence[Turn] = (), instructions: str = "", language: str = ""
+        self, question: str, items: Sequence[Item] = (), instructions: str = "", language: str = ""
     ) -> AsyncGenerator[str, None]:
         """The answer as it is written.
 
@@ -44,7 +44,7 @@ class ChatServer(ServerPart):
             AnswerCut: it grew too long.
             ModelFailed: the server failed; says what to do.
         """
-        conversation = messages(question, turns, instructions, language)
+        conversation = messages(question, items, instructions, language)
         thoughts, length = Thoughts(), 0
         async with contextlib.aclosing(self._tried(conversation)) as pieces:
             async for piece in pieces:

@@ -17,7 +17,7 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from duologue.child import Child, Kept
 from duologue.errors import DuologueError, ModelFailed
-from duologue.model import Turn
+from duologue.model import Item
 from duologue.models.cascade.llama_child import KEY, SLOTS
 from duologue.models.cascade.parts import AnswerCut
 from duologue.models.cascade.prompt import LARGE, SMALL, messages
@@ -105,7 +105,7 @@ class LanguageModel:
     async def answer(
         self,
         question: str,
-        turns: Sequence[Turn] = (),
+        items: Sequence[Item] = (),
         instructions: str = "",
         language: str = "",
     ) -> AsyncGenerator[str, None]:
@@ -116,7 +116,7 @@ class LanguageModel:
             ModelFailed: the language model broke down or hung; a new one starts.
         """
         whole = True
-        conversation = messages(question, turns, instructions, language, self._style)
+        conversation = messages(question, items, instructions, language, self._style)
         before = str(conversation[:-1])
         if reading := self._reading.get(before):
             await asyncio.wait([reading])
@@ -128,14 +128,14 @@ class LanguageModel:
         if not whole:
             raise AnswerCut(f"the answer has more than {_LONGEST_ANSWER} tokens")
 
-    def read_ahead(self, turns: Sequence[Turn], instructions: str = "", language: str = "") -> None:
+    def read_ahead(self, items: Sequence[Item], instructions: str = "", language: str = "") -> None:
         """Begin to read what was said before the next question.
 
         To read an answer again that was broken off, or to forget old turns, takes as long as 100 words.
         """
         if self._style is not SMALL and not language:
             return  # what it reads begins with the language
-        conversation = messages("", turns, instructions, language, self._style)
+        conversation = messages("", items, instructions, language, self._style)
         before = str(conversation[:-1])
         if before in self._read or before in self._reading or self._slots.locked():
             return

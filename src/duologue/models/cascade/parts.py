@@ -10,7 +10,7 @@ from typing import Protocol
 
 from duologue.audio import AudioChunk
 from duologue.errors import DuologueError
-from duologue.model import Turn
+from duologue.model import Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +109,13 @@ class LanguageModel(Part, Protocol):
     @property
     def advice(self) -> str: ...  # noqa: D102
 
-    def read_ahead(self, turns: Sequence[Turn], instructions: str = "", language: str = "") -> None:
+    def read_ahead(self, items: Sequence[Item], instructions: str = "", language: str = "") -> None:
         """Begin to read what the next answer to this conversation goes by, while the user still speaks.
 
         Takes no time, and changes no answer. One that would gain nothing by it does nothing.
 
         Args:
-            turns: all so far, oldest first.
+            items: of the conversation so far, oldest first.
             instructions: of the session.
             language: that the user speaks, ISO 639-1; empty: not known.
         """
@@ -128,15 +128,15 @@ class LanguageModel(Part, Protocol):
     def answer(
         self,
         question: str,
-        turns: Sequence[Turn] = (),
+        items: Sequence[Item] = (),
         instructions: str = "",
         language: str = "",
     ) -> AsyncGenerator[str, None]:
         """The answer as it is written, in pieces of any length. Closing the generator abandons it.
 
         Args:
-            question: what the user has just said.
-            turns: the turns before, oldest first. As many of them as fit are read.
+            question: what the user has just said; empty: the answer is to the items.
+            items: of the conversation before, oldest first. As many of them as fit are read.
             instructions: of the session.
             language: that the user speaks, ISO 639-1; empty: not known.
 

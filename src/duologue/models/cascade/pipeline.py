@@ -61,6 +61,7 @@ class Cascade:
             history=True,
             instructions=True,
             transcribes=True,
+            reads=True,
             note=f"{parts}. {self._language_model.advice}".strip(),
             overhears="speech",
         )
@@ -87,7 +88,7 @@ class Cascade:
     async def overhear(self, prompt: Prompt) -> str:
         """The words that are settled, so far. What was said before is read meanwhile."""
         heard = await self._recogniser.overhear(prompt.utterance, prompt.listener)
-        self._language_model.read_ahead(prompt.turns, prompt.instructions, heard.language)
+        self._language_model.read_ahead(prompt.items, prompt.instructions, heard.language)
         return heard.words
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyChunk, None]:
@@ -102,14 +103,17 @@ class Cascade:
             self._under_way -= 1
 
     async def _reply(self, prompt: Prompt, voice: Synthesiser) -> AsyncGenerator[ReplyChunk, None]:
-        heard = await self._recogniser.recognise(prompt.utterance, prompt.listener)
-        yield ReplyChunk(user_text=heard.words)
-        if not heard.words:
-            # Said once: who makes noise is not told so again and again.
-            if not prompt.turns or prompt.turns[-1].user_text:
-                async for chunk in self._say(_NOT_HEARD, "en", voice):
-                    yield chunk
-            return
+        heard = Heard("", "")
+        if prompt.utterance.duration:
+            heard = await self._recogniser.recognise(prompt.utterance, prompt.listener)
+            yield ReplyChunk(user_text=heard.words)
+            if not heard.words:
+                # Said once: who makes noise is not told so again and again.
+                said = [item for item in prompt.items if item.sound]
+                if not said or said[-1].words:
+                    async for chunk in self._say(_NOT_HEARD, "en", voice, aloud=prompt.aloud):
+                        yield chunk
+                return
         pause, space = 0.0, ""
         language = self._language_model.writes or heard.language
         async with contextlib.aclosing(self._clauses(prompt, heard)) as clauses:
@@ -117,13 +121,14 @@ class Cascade:
                 if not (words := speakable(clause)):
                     continue
                 first = True
-                async with contextlib.aclosing(self._say(clause, language, voice)) as chunks:
+                spoken = self._say(clause, language, voice, aloud=prompt.aloud)
+                async with contextlib.aclosing(spoken) as chunks:
                     async for chunk in chunks:
                         yield _after(chunk, pause, space) if first else chunk
                         first = False
                 pause, space = _pause_after(words), " "
         if not space:
-            async for chunk in self._say(_SPEECHLESS, "en", voice):
+            async for chunk in self._say(_SPEECHLESS, "en", voice, aloud=prompt.aloud):
                 yield chunk
 
     async def transcribe(self, utterance: AudioChunk, language: str = "") -> tuple[str, str]:
@@ -156,7 +161,7 @@ class Cascade:
     async def _clauses(self, prompt: Prompt, heard: Heard) -> AsyncGenerator[str, None]:
         clauses = Clauses()
         answer = self._language_model.answer(
-            heard.words, prompt.turns, prompt.instructions, heard.language
+            heard.words, prompt.items, prompt.instructions, heard.language
         )
         said = cut = False
         async with contextlib.aclosing(answer) as pieces:
@@ -171,10 +176,13 @@ class Cascade:
             yield rest
 
     async def _say(
-        self, clause: str, language: str, voice: Synthesiser
+        self, clause: str, language: str, voice: Synthesiser, *, aloud: bool
     ) -> AsyncGenerator[ReplyChunk, None]:
         """A clause: its words come with the sound that they are in, as far as one can tell."""
         left = speakable(clause)
+        if not aloud:
+            yield ReplyChunk(text=left)
+            return
         async with contextlib.aclosing(voice.speak(clause.strip(), language)) as sounds:
             while sound := await self._made(sounds, voice.threads):
                 told, left = _within(left, sound.duration)

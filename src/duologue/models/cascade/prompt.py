@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from openai.types.chat import ChatCompletionMessageParam
 
-from duologue.model import Turn
+from duologue.model import Item
 
 _LETTERS = f"{string.ascii_letters} ".encode()
 
@@ -73,7 +73,7 @@ LARGE = Style(Room(1000, 1200, 400))
 
 def messages(
     question: str,
-    turns: Sequence[Turn],
+    items: Sequence[Item],
     instructions: str,
     language: str = "",
     style: Style = LARGE,
@@ -81,22 +81,50 @@ def messages(
     """The conversation. Its beginning stays the same from turn to turn, so that it is read once.
 
     Args:
-        question: what the user has just said.
-        turns: the turns before, oldest first; the last ones that fit are taken.
+        question: what the user has just said; empty: the answer is to the items.
+        items: of the conversation before, oldest first; the last ones that fit are taken.
         instructions: of the session.
         language: that the user speaks, ISO 639-1; empty: not known.
         style: how the model is spoken to.
     """
     room = style.room
     character = style.character or _speech(language)
-    told = f"{character} {_fitting(instructions, room.instructions)}".strip()
+    context = " ".join([instructions, *(item.said for item in items if item.role == "system")])
+    told = f"{character} {_fitting(context.strip(), room.instructions)}".strip()
     conversation: list[ChatCompletionMessageParam] = [{"role": "system", "content": told}]
-    said = [(turn.user_text or "", turn.reply_text) for turn in turns]
-    for user, reply in (*style.example, *_last([turn for turn in said if all(turn)], room.history)):
-        conversation.append({"role": "user", "content": _fitting(user, room.history / 2)})
-        conversation.append({"role": "assistant", "content": _fitting(reply, room.history / 2)})
-    conversation.append({"role": "user", "content": _fitting(question, room.question)})
+    for user, reply in (*style.example, *_last(_exchanges(items), room.history)):
+        if user:
+            conversation.append({"role": "user", "content": _fitting(user, room.history / 2)})
+        if reply:
+            conversation.append({"role": "assistant", "content": _fitting(reply, room.history / 2)})
+    if question:
+        question = _fitting(question, room.question)
+        if conversation[-1]["role"] == "user":  # many models know only who takes turns
+            question = f"{conversation.pop()['content']}\n{question}"
+        conversation.append({"role": "user", "content": question})
     return conversation
+
+
+def _exchanges(items: Sequence[Item]) -> list[tuple[str, str]]:
+    """What the user and the model said in turns, as far as it is known; one of the two may be empty.
+
+    What was not understood is left out, and the answer to it.
+    """
+    exchanges: list[tuple[str, str]] = []
+    unheard = {id(item.response) for item in items if item.response and item.words == ""}
+    for item in items:
+        if item.role == "system" or item.kind == "function_call" or id(item.response) in unheard:
+            continue
+        if not (said := item.said):
+            continue
+        user, reply = exchanges[-1] if exchanges else ("", "")
+        if item.role == "assistant":
+            exchanges[-1:] = [(user, f"{reply} {said}".strip())]
+        elif reply or not exchanges:
+            exchanges.append((said, ""))
+        else:
+            exchanges[-1] = (f"{user}\n{said}", "")
+    return exchanges
 
 
 def _speech(language: str) -> str:
@@ -112,7 +140,7 @@ def _speech(language: str) -> str:
 
 
 def _last(turns: list[tuple[str, str]], history: float) -> list[tuple[str, str]]:
-    """The last turns, at least one.
+    """The last of them, at least one.
 
     They are forgotten half of `history` at a time: from one turn to the next the conversation mostly
     begins as before, and the language model finds that beginning in its cache.

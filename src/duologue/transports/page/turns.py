@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from duologue.history import History
-from duologue.model import Turn
+from duologue.items import Turn
 
 _MOST = 50
 """Turns of one answer: what a page shows at once, and more."""
@@ -31,7 +31,7 @@ def routes(history: History) -> list[Route]:
         except ValueError:
             return PlainTextResponse("newest is a number of turns, as in newest=20", 400)
         record = history.conversation(request.state.user, asked.get("conversation", ""))
-        kept = record.turns()
+        kept = record.conversation.turns()
         if "before" in asked:
             place = next((i for i, turn in enumerate(kept) if turn.id == asked["before"]), 0)
             kept = kept[:place]

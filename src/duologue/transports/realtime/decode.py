@@ -12,19 +12,35 @@ it is read second by second, and pydantic sees no more than the fields that mean
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from openai.types import realtime as wire
 from openai.types.realtime.realtime_audio_input_turn_detection import SemanticVad
 from openai.types.realtime.realtime_session_create_request import RealtimeSessionCreateRequest
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from duologue import events
-from duologue.audio import from_pcm16, unbase64
-from duologue.errors import DuologueError, InvalidAudio, InvalidEvent, MessageTooBig, quoted
-from duologue.events import ClientErred, ClientEvent, PatienceSetting, Settings
+from duologue.audio import (
+    INPUT_RATE,
+    AudioChunk,
+    Downsampler,
+    concatenate,
+    from_pcm16,
+    unbase64,
+)
+from duologue.errors import (
+    AudioTooLong,
+    DuologueError,
+    InvalidAudio,
+    InvalidEvent,
+    MessageTooBig,
+    quoted,
+)
+from duologue.events import ClientErred, ClientEvent, PatienceSetting, Settings, Wish
+from duologue.transports.realtime.decode_items import decode_item, decode_request
+from duologue.transports.realtime.fields import Listed, Shape, validate
 
 WIRE_RATE = 24_000
 """Hertz of PCM16 on the wire, both ways; the only one the API has for `audio/pcm`."""
@@ -35,11 +51,8 @@ SHORT = 64 * 1024
 _SECOND = 64_000  # characters of base64: a second of sound, decoded in 0.3 ms
 _CUT = f"sound {secrets.token_hex(8)}"  # stands where the sound was cut out of a long message
 _NAME = 512  # characters of the client's own name for an event: what the API allows
-_REASON = 200  # characters of what pydantic says, which repeats what it was given
 
 _LONGEST = 3_600_000  # milliseconds; no reply outlasts the API's longest session
-
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _Append(wire.InputAudioBufferAppendEvent):
@@ -53,7 +66,7 @@ class _PlaybackStarted(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    item_id: Annotated[str, Field(pattern="^item_a")]
+    item_id: Annotated[str, Field(max_length=64)]
     ago_ms: Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]
 
 
@@ -61,23 +74,24 @@ _WITH_FIELDS: dict[str, type[BaseModel]] = {
     "session.update": RealtimeSessionCreateRequest,
     "input_audio_buffer.append": _Append,
     "conversation.item.truncate": wire.ConversationItemTruncateEvent,
+    "conversation.item.retrieve": wire.ConversationItemRetrieveEvent,
+    "conversation.item.delete": wire.ConversationItemDeleteEvent,
     "duologue.playback.started": _PlaybackStarted,
 }
 
 _PLAIN: dict[str, ClientEvent] = {
     "input_audio_buffer.commit": events.CommitRequested(),
     "input_audio_buffer.clear": events.ClearRequested(),
-    "response.create": events.ReplyRequested(),
     "response.cancel": events.ReplyCancelled(),
     "duologue.cut.marked": events.CutMarked(),
     "duologue.ping": events.Pinged(),
 }
 """Events of which nothing but the type means something here."""
 
-_Shape = Mapping[str, "_Shape | None"]
+_CREATE, _RESPOND = "conversation.item.create", "response.create"
 
-_FORMAT: _Shape = {"type": None, "rate": None}
-_TURN_DETECTION: _Shape = dict.fromkeys(
+_FORMAT: Shape = {"type": None, "rate": None}
+_TURN_DETECTION: Shape = dict.fromkeys(
     [
         "type",
         "eagerness",
@@ -89,9 +103,10 @@ _TURN_DETECTION: _Shape = dict.fromkeys(
         "interrupt_response",
     ]
 )
-_SESSION: _Shape = {
+_SESSION: Shape = {
     "type": None,
     "instructions": None,
+    "output_modalities": Listed(2),
     "audio": {
         "input": {"format": _FORMAT, "turn_detection": _TURN_DETECTION},
         "output": {"format": _FORMAT},
@@ -127,13 +142,17 @@ def decode_message(message: str, settings: Settings) -> Iterator[ClientEvent | N
     try:
         fields, sound = _cut_out_sound(message)
         name = _name(fields)
-        echo = _validate(_Append, fields, "input_audio_buffer.append").echo
+        creates = fields.get("type") == _CREATE
+        echo = not creates and validate(_Append, fields, "input_audio_buffer.append").echo
         for piece in _pieces(sound):
             if len(data) % 3:
                 raise InvalidAudio("audio must be base64: it goes on after its padding")
             data += unbase64(piece)
             yield None
         _check_pcm16(data)
+        if creates:
+            yield from _create_spoken(fields, data, settings, name)
+            return
     except DuologueError as error:
         yield ClientErred(error, name)
         return
@@ -150,7 +169,8 @@ def decode_event(message: str, settings: Settings) -> ClientEvent:
             raise _too_big(message)
         fields = _parse(message)
         name = _name(fields)
-        return _decode(fields, settings)
+        event = _decode(fields, settings)
+        return replace(event, event_id=name) if isinstance(event, Wish) and name else event
     except DuologueError as error:
         return ClientErred(error, name)
 
@@ -167,7 +187,8 @@ def _cut_out_sound(message: str) -> tuple[dict[str, Any], str]:
     """The fields of a long `input_audio_buffer.append`, and its `audio` as it stands in the JSON.
 
     What may be long is the string around the middle of the message. A word that no stranger knows takes
-    its place, and `audio` must then be that word: so no other field can be taken for the sound.
+    its place, and the `audio` of the event, or of an item's content, must then be that word: so no other
+    field can be taken for the sound.
     """
     middle = len(message) // 2
     start, end = message.rfind('"', 0, middle) + 1, message.find('"', middle)
@@ -177,9 +198,45 @@ def _cut_out_sound(message: str) -> tuple[dict[str, Any], str]:
         fields = _parse(f"{message[:start]}{_CUT}{message[end:]}")
     except InvalidEvent:
         raise _too_big(message) from None
-    if fields.get("type") != "input_audio_buffer.append" or fields.get("audio") != _CUT:
+    appended = fields.get("type") == "input_audio_buffer.append" and fields.get("audio") == _CUT
+    if not appended and not (fields.get("type") == _CREATE and _spoken(fields) == _CUT):
         raise _too_big(message)
     return fields, message[start:end]
+
+
+def _spoken(fields: dict[str, Any]) -> object:
+    """The base64 of an item's sound; None: it has none."""
+    item = fields.get("item")
+    content = item.get("content") if isinstance(item, dict) else None
+    parts = (
+        [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    )
+    return next((part["audio"] for part in parts if "audio" in part), None)
+
+
+def _sound_of(fields: dict[str, Any]) -> AudioChunk | None:
+    """The sound of a short item, at `INPUT_RATE`."""
+    sound = _spoken(fields)
+    if not isinstance(sound, str):
+        return None
+    data = unbase64(sound)
+    _check_pcm16(data)
+    return Downsampler().push(from_pcm16(data, WIRE_RATE))
+
+
+def _create_spoken(
+    fields: dict[str, Any], data: bytes | bytearray, settings: Settings, name: str | None
+) -> Iterator[ClientEvent | None]:
+    """An item of a long sound, second by second."""
+    if len(data) > settings.time_limit * 2 * WIRE_RATE:
+        raise AudioTooLong(f"an item may hold {settings.time_limit:g} s of sound")
+    downsampler, chunks = Downsampler(), []
+    for start in range(0, len(data), 2 * WIRE_RATE):
+        second = bytes(data[start : start + 2 * WIRE_RATE])
+        chunks.append(downsampler.push(from_pcm16(second, WIRE_RATE)))
+        yield None
+    event = decode_item(fields, concatenate(chunks, INPUT_RATE))
+    yield replace(event, event_id=name)
 
 
 def _too_big(message: str) -> MessageTooBig:
@@ -233,25 +290,35 @@ def _decode(fields: dict[str, Any], settings: Settings) -> ClientEvent:
     kind = fields.get("type")
     if isinstance(kind, str) and kind in _PLAIN:
         return _PLAIN[kind]
-    if not isinstance(kind, str) or kind not in _WITH_FIELDS:
-        known = ", ".join([*_WITH_FIELDS, *_PLAIN])
-        raise InvalidEvent(f"the event type {quoted(kind)} is not known here; known are {known}")
+    if kind == _CREATE:
+        return decode_item(fields, _sound_of(fields))
+    if kind == _RESPOND:
+        return decode_request(fields)
     if kind == "session.update":
         return events.SettingsChanged(_merge(settings, fields.get("session")))
-    match _validate(_WITH_FIELDS[kind], fields, kind):
+    if not isinstance(kind, str) or kind not in _WITH_FIELDS:
+        known = ", ".join([*_WITH_FIELDS, *_PLAIN, _CREATE, _RESPOND])
+        raise InvalidEvent(f"the event type {quoted(kind)} is not known here; known are {known}")
+    return _made_of(validate(_WITH_FIELDS[kind], fields, kind))
+
+
+def _made_of(message: BaseModel) -> ClientEvent:
+    match message:
         case _Append(audio=audio, echo=echo):
             data = unbase64(audio)
             _check_pcm16(data)
             return events.AudioReceived(from_pcm16(data, WIRE_RATE), echo)
         case wire.ConversationItemTruncateEvent(item_id=item_id, audio_end_ms=end):
-            if not item_id.startswith("item_a") or not 0 <= end <= _LONGEST:
-                raise InvalidEvent(
-                    f"only an assistant's item can be truncated, to 0 to {_LONGEST} ms"
-                )
-            return events.PlaybackTruncated(item_id.removeprefix("item_a"), end / 1000)
+            if not 0 <= end <= _LONGEST:
+                raise InvalidEvent(f"an item can be truncated to 0 to {_LONGEST} ms")
+            return events.PlaybackTruncated(item_id, end / 1000)
+        case wire.ConversationItemRetrieveEvent(item_id=item_id):
+            return events.ItemRequested(item_id)
+        case wire.ConversationItemDeleteEvent(item_id=item_id):
+            return events.ItemRemoved(item_id)
         case _PlaybackStarted(item_id=item_id, ago_ms=ago):
-            return events.PlaybackStarted(item_id.removeprefix("item_a"), ago / 1000)
-    raise AssertionError(kind)
+            return events.PlaybackStarted(item_id, ago / 1000)
+    raise AssertionError(message)
 
 
 def _check_pcm16(data: bytes | bytearray) -> None:
@@ -263,35 +330,13 @@ def _check_pcm16(data: bytes | bytearray) -> None:
         )
 
 
-def _pick(value: object, shape: _Shape | None) -> object:
-    """Of a value from a stranger what has this shape; a leaf is no list and no object."""
-    if shape and isinstance(value, dict):
-        return {name: _pick(value[name], inner) for name, inner in shape.items() if name in value}
-    return type(value)() if isinstance(value, dict | list) else value
-
-
-def _validate(
-    model: type[_Model], fields: object, where: str, shape: _Shape | None = None
-) -> _Model:
-    """What pydantic makes of those fields that `model` has, or `shape`. It never sees the others."""
-    try:
-        return model.model_validate(_pick(fields, shape or dict.fromkeys(model.model_fields)))
-    except ValidationError as error:
-        # Of a union's errors, the deepest is about the member that was meant; not that of another type.
-        worst = max(
-            error.errors(include_url=False, include_input=False, include_context=False),
-            key=lambda detail: (len(detail["loc"]), detail["loc"][-1:] != ("type",)),
-        )
-        path = ".".join(str(part) for part in worst["loc"] if str(part).islower())
-        reason = f"{where}: {path or 'the event'}: {worst['msg']}"
-        raise InvalidEvent(reason[:_REASON]) from error
-
-
 def _merge(settings: Settings, session: object) -> Settings:
     """The settings with what `session` names changed. Fields that mean nothing here are ignored."""
-    request = _validate(RealtimeSessionCreateRequest, session, "session.update", _SESSION)
+    request = validate(RealtimeSessionCreateRequest, session, "session.update", _SESSION)
     if "instructions" in request.model_fields_set:
         settings = replace(settings, instructions=_text(request.instructions or ""))
+    if request.output_modalities is not None:
+        settings = replace(settings, aloud="audio" in request.output_modalities)
     audio = request.audio
     for side in (audio and audio.input, audio and audio.output):
         _check_format(side.format if side else None)

@@ -1,8 +1,6 @@
 """Events to messages of the OpenAI Realtime API (GA). Pure.
 
-Everything is built with the `openai` package's own types. An id on the wire is made of the turn's id,
-so that nothing has to be looked up: `item_u…` the user's item, `item_a…` the assistant's, `resp_…` the
-response.
+Everything is built with the `openai` package's own types.
 
 What the API has no event for is called `duologue.…`, and goes to a client that asks for extensions: that
 a reply is to be played quieter, that the limit in time will end what the user says, and that the session
@@ -16,22 +14,29 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from openai.types import realtime as wire
+from openai.types.realtime.realtime_server_event import ConversationItemRetrieved
 from pydantic import BaseModel
 
 from duologue import events
-from duologue.audio import REPLY_RATE
+from duologue.audio import REPLY_RATE, AudioChunk
 from duologue.events import Settings
+from duologue.items import Item
 from duologue.transports.realtime.decode import WIRE_RATE
 
 _Model = TypeVar("_Model", bound=BaseModel)
+
+_DELTA = (
+    REPLY_RATE  # samples of one delta, 64 KiB of base64: some clients take no message of 512 KiB
+)
+_PAIRS = 16  # of metadata
+_CONVERSATION = "conv_default"
+_NO_USAGE = {"total_tokens": 0, "input_tokens": 0, "output_tokens": 0}
 
 _EAGERNESS = {"patient": "low", "normal": "medium", "quick": "high"}
 
 
 class Encoder:
     """Server events as messages, in the order that the API documents.
-
-    It remembers one thing: whose item was opened last, because the first piece of a reply opens it.
 
     Args:
         model: its name.
@@ -41,8 +46,6 @@ class Encoder:
     def __init__(self, model: str, *, extensions: bool = False) -> None:
         self._model = model
         self._extensions = extensions
-        self._opened: str | None = None  # the turn id
-        self._done = True  # the item is complete
 
     def encode(self, event: events.ServerEvent) -> Iterator[str]:
         """The messages for one event, none to many."""
@@ -56,21 +59,22 @@ class Encoder:
     def _messages(self, event: events.ServerEvent) -> Iterator[BaseModel]:
         match event:
             case events.ReplyDelta():
-                yield from self._reply_delta(event)
+                yield from _reply_delta(event)
+            case events.ReplyItemAdded():
+                yield from _reply_item(event)
             case events.ReplyDone():
-                yield from self._reply_done(event)
+                yield from _reply_done(event)
             case events.TurnCommitted():
                 yield from _turn_committed(event)
+            case events.ItemAdded():
+                yield from _item_added(event)
             case events.SessionStarted(_, settings):
                 yield _event(wire.SessionCreatedEvent, session=self._session(settings))
             case events.SettingsApplied(settings):
                 yield _event(wire.SessionUpdatedEvent, session=self._session(settings))
-            case events.TurnWithdrawn(turn_id):
-                yield _event(wire.ConversationItemDeletedEvent, item_id=f"item_u{turn_id}")
-                if self._opened == turn_id:
-                    yield _event(wire.ConversationItemDeletedEvent, item_id=f"item_a{turn_id}")
-            case events.ReplyStarted(turn_id):
-                yield _event(wire.ResponseCreatedEvent, response=_response(turn_id, "in_progress"))
+            case events.ItemsWithdrawn(item_ids):
+                for item_id in item_ids:
+                    yield _event(wire.ConversationItemDeletedEvent, item_id=item_id)
             case _:
                 yield _SIMPLE[type(event)](event)
 
@@ -88,7 +92,7 @@ class Encoder:
             "type": "realtime",
             "model": self._model,
             "instructions": settings.instructions,
-            "output_modalities": ["audio"],
+            "output_modalities": ["audio"] if settings.aloud else ["text"],
             "audio": {
                 "input": {
                     "format": pcm,
@@ -98,45 +102,64 @@ class Encoder:
             },
         }
 
-    def _reply_delta(self, event: events.ReplyDelta) -> Iterator[BaseModel]:
-        turn_id = event.turn_id
-        if self._opened != turn_id:
-            self._opened, self._done = turn_id, False
-            item = _assistant_item(turn_id, "in_progress")
-            yield _event(wire.ResponseOutputItemAddedEvent, **_output(turn_id), item=item)
-            yield _event(wire.ConversationItemAdded, item=item, previous_item_id=f"item_u{turn_id}")
-            part = {"type": "audio", "transcript": ""}
-            yield _event(wire.ResponseContentPartAddedEvent, **_content(turn_id), part=part)
-        if event.text:
-            yield _event(
-                wire.ResponseAudioTranscriptDeltaEvent,
-                **_content(turn_id),
-                delta=_whole(event.text),
-            )
-        if event.audio:
-            sound = base64.b64encode(event.audio.at(REPLY_RATE).pcm16()).decode()
-            yield _event(wire.ResponseAudioDeltaEvent, **_content(turn_id), delta=sound)
 
-    def _reply_done(self, event: events.ReplyDone) -> Iterator[BaseModel]:
-        turn_id = event.turn_id
-        items = []
-        if self._opened == turn_id and not self._done:
-            self._done = True
-            status = "completed" if event.reason == "completed" else "incomplete"
-            text = _whole(event.text)
-            item = _assistant_item(turn_id, status, text)
-            items.append(item)
-            part = {"type": "audio", "transcript": text}
-            content = _content(turn_id)
+def _reply_item(event: events.ReplyItemAdded) -> Iterator[BaseModel]:
+    item = _assistant_item(event.item_id, "in_progress")
+    output = _output(event.response_id)
+    yield _event(wire.ResponseOutputItemAddedEvent, **output, item=item)
+    if event.asked.in_band:
+        yield _event(wire.ConversationItemAdded, item=item, previous_item_id=event.previous_id)
+    part = _part("", aloud=event.asked.aloud)
+    content = _content(event.response_id, event.item_id)
+    yield _event(wire.ResponseContentPartAddedEvent, **content, part=part)
+
+
+def _reply_delta(event: events.ReplyDelta) -> Iterator[BaseModel]:
+    content = _content(event.response_id, event.item_id)
+    if event.text:
+        kind = (
+            wire.ResponseAudioTranscriptDeltaEvent if event.aloud else wire.ResponseTextDeltaEvent
+        )
+        yield _event(kind, **content, delta=_whole(event.text))
+    if event.audio:
+        samples = event.audio.at(REPLY_RATE)
+        for start in range(0, len(samples.samples), _DELTA):
+            piece = AudioChunk(samples.samples[start : start + _DELTA], REPLY_RATE)
+            sound = base64.b64encode(piece.pcm16()).decode()
+            yield _event(wire.ResponseAudioDeltaEvent, **content, delta=sound)
+
+
+def _reply_done(event: events.ReplyDone) -> Iterator[BaseModel]:
+    items, asked = [], event.asked
+    status, details = _outcome(event)
+    if event.item_id:
+        text = _whole(event.text)
+        finished = "completed" if status == "completed" else "incomplete"
+        item = _assistant_item(event.item_id, finished, text, aloud=asked.aloud)
+        items.append(item)
+        content = _content(event.response_id, event.item_id)
+        if asked.aloud is False:
+            yield _event(wire.ResponseTextDoneEvent, **content, text=text)
+        else:
             yield _event(wire.ResponseAudioDoneEvent, **content)
             yield _event(wire.ResponseAudioTranscriptDoneEvent, **content, transcript=text)
-            yield _event(wire.ResponseContentPartDoneEvent, **content, part=part)
-            yield _event(wire.ResponseOutputItemDoneEvent, **_output(turn_id), item=item)
-            yield _event(wire.ConversationItemDone, item=item, previous_item_id=f"item_u{turn_id}")
-        status, details = _outcome(event)
-        receipt = {"metadata": event.receipt.metadata()} if event.receipt else {}
-        response = _response(turn_id, status, output=items, status_details=details, **receipt)
-        yield _event(wire.ResponseDoneEvent, response=response)
+        part = _part(text, aloud=asked.aloud)
+        yield _event(wire.ResponseContentPartDoneEvent, **content, part=part)
+        yield _event(wire.ResponseOutputItemDoneEvent, **_output(event.response_id), item=item)
+        if asked.in_band:
+            previous = event.previous_id
+            yield _event(wire.ConversationItemDone, item=item, previous_item_id=previous)
+    receipt = event.receipt.metadata() if event.receipt else {}
+    response = _response(
+        event.response_id,
+        asked,
+        status,
+        output=items,
+        status_details=details,
+        metadata=_metadata(asked, receipt),
+        usage=_NO_USAGE,
+    )
+    yield _event(wire.ResponseDoneEvent, response=response)
 
 
 def _ending(settings: Settings) -> dict[str, Any]:
@@ -154,34 +177,32 @@ def _extension(event: _Extension) -> str:
     if isinstance(event, events.Ponged):
         return json.dumps({"type": "duologue.pong"})
     if isinstance(event, events.LimitApproached):
-        item = f"item_u{event.turn_id}" if event.turn_id else None
         left = _milliseconds(event.left)
-        return json.dumps({"type": "duologue.limit.near", "item_id": item, "remaining_ms": left})
+        return json.dumps(
+            {"type": "duologue.limit.near", "item_id": event.item_id, "remaining_ms": left}
+        )
     kind = "ducked" if isinstance(event, events.ReplyDucked) else "restored"
-    return json.dumps({"type": f"duologue.reply.{kind}", "item_id": f"item_a{event.turn_id}"})
+    return json.dumps({"type": f"duologue.reply.{kind}", "item_id": event.item_id})
 
 
 def _turn_committed(event: events.TurnCommitted) -> Iterator[BaseModel]:
-    item_id = f"item_u{event.turn_id}"
-    newest = "a" if event.answered else "u"  # of the items of the turn before
-    previous = f"item_{newest}{event.previous_id}" if event.previous_id else None
-    item = {
-        "type": "message",
-        "object": "realtime.item",
-        "id": item_id,
-        "role": "user",
-        "status": "completed",
-        "content": [{"type": "input_audio"}],
-    }
+    item_id, previous = event.item_id, event.previous_id
+    item = _message(item_id, "user", "completed", [{"type": "input_audio", "transcript": None}])
     yield _event(wire.InputAudioBufferCommittedEvent, item_id=item_id, previous_item_id=previous)
     yield _event(wire.ConversationItemAdded, item=item, previous_item_id=previous)
     yield _event(wire.ConversationItemDone, item=item, previous_item_id=previous)
 
 
+def _item_added(event: events.ItemAdded) -> Iterator[BaseModel]:
+    item = _any_item(event.item)
+    yield _event(wire.ConversationItemAdded, item=item, previous_item_id=event.previous_id)
+    yield _event(wire.ConversationItemDone, item=item, previous_item_id=event.previous_id)
+
+
 def _speech_started(event: events.TurnStarted | events.TurnReopened) -> BaseModel:
     return _event(
         wire.InputAudioBufferSpeechStartedEvent,
-        item_id=f"item_u{event.turn_id}",
+        item_id=event.item_id,
         audio_start_ms=_milliseconds(event.at),
     )
 
@@ -189,7 +210,7 @@ def _speech_started(event: events.TurnStarted | events.TurnReopened) -> BaseMode
 def _speech_stopped(event: events.SpeechStopped) -> BaseModel:
     return _event(
         wire.InputAudioBufferSpeechStoppedEvent,
-        item_id=f"item_u{event.turn_id}",
+        item_id=event.item_id,
         audio_end_ms=_milliseconds(event.at),
     )
 
@@ -197,7 +218,7 @@ def _speech_stopped(event: events.SpeechStopped) -> BaseModel:
 def _overheard(event: events.UserOverheard) -> BaseModel:
     return _event(
         wire.ConversationItemInputAudioTranscriptionDeltaEvent,
-        item_id=f"item_u{event.turn_id}",
+        item_id=event.item_id,
         content_index=0,
         delta=_whole(event.text),
     )
@@ -206,7 +227,7 @@ def _overheard(event: events.UserOverheard) -> BaseModel:
 def _transcribed(event: events.UserTranscribed) -> BaseModel:
     return _event(
         wire.ConversationItemInputAudioTranscriptionCompletedEvent,
-        item_id=f"item_u{event.turn_id}",
+        item_id=event.item_id,
         content_index=0,
         transcript=_whole(event.text),
         usage={"type": "duration", "seconds": event.seconds},
@@ -216,7 +237,7 @@ def _transcribed(event: events.UserTranscribed) -> BaseModel:
 def _truncated(event: events.ReplyTruncated) -> BaseModel:
     return _event(
         wire.ConversationItemTruncatedEvent,
-        item_id=f"item_a{event.turn_id}",
+        item_id=event.item_id,
         content_index=0,
         audio_end_ms=_milliseconds(event.heard),
     )
@@ -239,6 +260,7 @@ def _error(event: events.ErrorOccurred) -> BaseModel:
             "type": error.type,
             "code": error.code,
             "message": _whole(str(error)),
+            "param": error.param,
             "event_id": event.event_id,
         },
     )
@@ -248,6 +270,14 @@ _SIMPLE: dict[type, Callable[[Any], BaseModel]] = {
     events.TurnStarted: _speech_started,
     events.TurnReopened: _speech_started,
     events.SpeechStopped: _speech_stopped,
+    events.ReplyStarted: lambda event: _event(
+        wire.ResponseCreatedEvent,
+        response=_response(event.response_id, event.asked, "in_progress"),
+    ),
+    events.ItemSent: lambda event: _event(ConversationItemRetrieved, item=_any_item(event.item)),
+    events.ItemDeleted: lambda event: _event(
+        wire.ConversationItemDeletedEvent, item_id=event.item_id
+    ),
     events.AudioCleared: lambda _: _event(wire.InputAudioBufferClearedEvent),
     events.UserOverheard: _overheard,
     events.UserTranscribed: _transcribed,
@@ -265,35 +295,91 @@ def _event(model: type[_Model], **fields: Any) -> _Model:
     )
 
 
-def _output(turn_id: str) -> dict[str, Any]:
-    return {"response_id": f"resp_{turn_id}", "output_index": 0}
+def _output(response_id: str) -> dict[str, Any]:
+    return {"response_id": response_id, "output_index": 0}
 
 
-def _content(turn_id: str) -> dict[str, Any]:
-    return {**_output(turn_id), "item_id": f"item_a{turn_id}", "content_index": 0}
+def _content(response_id: str, item_id: str) -> dict[str, Any]:
+    return {**_output(response_id), "item_id": item_id, "content_index": 0}
 
 
-def _assistant_item(turn_id: str, status: str, transcript: str | None = None) -> dict[str, Any]:
-    content = [] if transcript is None else [{"type": "output_audio", "transcript": transcript}]
+def _part(text: str, *, aloud: bool | None) -> dict[str, Any]:
+    """The content of a reply as the events of its parts have it."""
+    return (
+        {"type": "text", "text": text} if aloud is False else {"type": "audio", "transcript": text}
+    )
+
+
+def _message(item_id: str, role: str, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "type": "message",
         "object": "realtime.item",
-        "id": f"item_a{turn_id}",
-        "role": "assistant",
+        "id": item_id,
+        "role": role,
         "status": status,
         "content": content,
     }
 
 
-def _response(turn_id: str, status: str, **more: Any) -> dict[str, Any]:
+def _assistant_item(
+    item_id: str, status: str, text: str | None = None, *, aloud: bool | None = True
+) -> dict[str, Any]:
+    content = []
+    if text is not None:
+        spoken = {"type": "output_audio", "transcript": text}
+        content = [{"type": "output_text", "text": text} if aloud is False else spoken]
+    return _message(item_id, "assistant", status, content)
+
+
+def _any_item(item: Item) -> dict[str, Any]:
+    """An item as it is now."""
+    status = "in_progress" if item.status == "in_progress" else "completed"
+    if item.status in ("interrupted", "failed"):
+        status = "incomplete"
+    if item.kind != "message":
+        call = {"name": item.name, "arguments": item.text}
+        fields = call if item.kind == "function_call" else {"output": item.text}
+        return {
+            "type": item.kind,
+            "object": "realtime.item",
+            "id": item.id,
+            "status": "completed",
+            "call_id": item.call_id,
+            **fields,
+        }
+    if item.role == "assistant":
+        aloud = any(chunk.audio for chunk in item.spoken)
+        return _assistant_item(item.id, status, _whole(item.said), aloud=aloud)
+    if item.sound:
+        content = {"type": "input_audio", "transcript": item.words}
+    else:
+        content = {"type": "input_text", "text": item.text}
+    return _message(item.id, item.role, "completed", [content])
+
+
+def _response(
+    response_id: str, asked: events.ReplyRequested, status: str, **more: Any
+) -> dict[str, Any]:
     return {
         "object": "realtime.response",
-        "id": f"resp_{turn_id}",
+        "id": response_id,
         "status": status,
+        "status_details": None,
         "output": [],
-        "output_modalities": ["audio"],
+        "output_modalities": ["text"] if asked.aloud is False else ["audio"],
+        "conversation_id": _CONVERSATION if asked.in_band else None,
+        "max_output_tokens": "inf",
+        "metadata": _metadata(asked, {}),
+        "usage": None,
         **more,
     }
+
+
+def _metadata(asked: events.ReplyRequested, receipt: dict[str, str]) -> dict[str, str] | None:
+    """The client's own; ours beside it, as far as 16 pairs have room."""
+    ours = {name: value for name, value in receipt.items() if name not in asked.metadata}
+    room = _PAIRS - len(asked.metadata)
+    return {**asked.metadata, **dict(list(ours.items())[:room])} or None
 
 
 def _outcome(event: events.ReplyDone) -> tuple[str, dict[str, Any] | None]:

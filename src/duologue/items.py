@@ -1,0 +1,231 @@
+"""What a conversation consists of: items, in order, and the responses that made some of them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, concatenate, silence
+from duologue.receipt import Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyChunk:
+    """A piece of a reply.
+
+    Attributes:
+        audio: sound at `REPLY_RATE`, or None when the piece has none.
+        text: the words spoken in `audio`, with the white space that joins them to the last ones.
+        user_text: what the user said, once the model knows; sent once at most.
+    """
+
+    audio: AudioChunk | None = None
+    text: str = ""
+    user_text: str | None = None
+
+
+Role = Literal["user", "assistant", "system"]
+Kind = Literal["message", "function_call", "function_call_output"]
+Status = Literal["in_progress", "completed", "interrupted", "failed"]
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """A part of a conversation.
+
+    Attributes:
+        id: as the client knows it; unique in its conversation.
+        role: whose it is; of a function call and its output, "assistant" and "user".
+        kind: a message, a function call, or the output of one.
+        text: what was written: a message, the arguments of a call, its output.
+        sound: what the user said, at `INPUT_RATE`; None: nothing was said.
+        words: of `sound`; None while (or if never) known.
+        spoken: what the model said, in the pieces that were sent.
+        status: "interrupted": not all of it was made, or not all was heard.
+        response: that made the item, or that answers it.
+        receipt: how the end of what was said was found, and how long the answer took.
+        name: of the function.
+        call_id: that joins a call and its output.
+    """
+
+    id: str
+    role: Role = "user"
+    kind: Kind = "message"
+    text: str = ""
+    sound: AudioChunk | None = None
+    words: str | None = None
+    spoken: list[ReplyChunk] = field(default_factory=list)
+    status: Status = "in_progress"
+    response: "Response | None" = None
+    receipt: Receipt = field(default_factory=Receipt)
+    name: str = ""
+    call_id: str = ""
+
+    @property
+    def turn_id(self) -> str:
+        """What recordings and figures of a spoken item go by."""
+        return self.id.removeprefix("item_u")
+
+    @property
+    def said(self) -> str:
+        """All words of a message: those that were written, heard or spoken."""
+        spoken = "".join(chunk.text for chunk in self.spoken).strip()
+        return self.text or spoken or self.words or ""
+
+    @property
+    def seconds(self) -> float:
+        """The length of its sound."""
+        spoken = sum(chunk.audio.duration for chunk in self.spoken if chunk.audio)
+        return spoken + (self.sound.duration if self.sound else 0.0)
+
+    def truncate(self, played: float) -> None:
+        """Cut what the model said, sound and words, to the `played` seconds that reached the user's ear.
+
+        Of a piece that was heard in part, as many words stay as its share that was heard.
+        """
+        kept: list[ReplyChunk] = []
+        left = played
+        for chunk in self.spoken:
+            duration = chunk.audio.duration if chunk.audio else 0.0
+            if left <= 0:
+                break
+            if chunk.audio and duration > left:
+                words = chunk.text.split()
+                said = " ".join(words[: int(len(words) * left / duration)])
+                lead = chunk.text[: len(chunk.text) - len(chunk.text.lstrip())] if said else ""
+                kept.append(ReplyChunk(chunk.audio.between(0, left), lead + said))
+            else:
+                kept.append(chunk)
+            left -= duration
+        if kept != self.spoken:
+            self.spoken = kept
+            for made in (self, self.response):
+                if made and made.status != "failed":
+                    made.status = "interrupted"
+
+
+@dataclass(slots=True, eq=False)
+class Response:
+    """A model's answer.
+
+    Attributes:
+        id: as the client knows it.
+        answers: the spoken item that it answers; None: the conversation as it stands.
+        item: the message that it made; None: none yet.
+        status: "interrupted": it was stopped, or not all was heard.
+        receipt: how long everything took.
+        sounds_at: when its first sound is played, by the session's clock; None: it has none yet.
+    """
+
+    id: str
+    answers: Item | None = None
+    item: Item | None = None
+    status: Status = "in_progress"
+    receipt: Receipt = field(default_factory=Receipt)
+    sounds_at: float | None = None
+
+
+def copy(item: Item) -> Item:
+    """The item as it is now."""
+    return replace(item, spoken=list(item.spoken))
+
+
+class Conversation:
+    """The items of one user, in order."""
+
+    def __init__(self, items: Iterable[Item] = ()) -> None:
+        self._items = list(items)
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def newest(self) -> Item | None:
+        """The last item."""
+        return self._items[-1] if self._items else None
+
+    def find(self, item_id: str) -> Item | None:
+        """The item of this id."""
+        return next((item for item in reversed(self._items) if item.id == item_id), None)
+
+    def before(self, item: Item) -> Item | None:
+        """The item before this one."""
+        place = self._items.index(item)
+        return self._items[place - 1] if place else None
+
+    def add(self, item: Item, after: Item | None = None, *, first: bool = False) -> None:
+        """Put in an item: last, after another one, or first."""
+        if first:
+            self._items.insert(0, item)
+        elif after:
+            self._items.insert(self._items.index(after) + 1, item)
+        else:
+            self._items.append(item)
+
+    def remove(self, item: Item) -> None:
+        """Take out an item, if it is there."""
+        if item in self._items:
+            self._items.remove(item)
+
+    def turns(self) -> list["Turn"]:
+        """What was said and answered, oldest first."""
+        return [Turn(item) for item in self._items if item.sound]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the user said and the response to it: a view of items, for people. Stored nowhere.
+
+    Attributes:
+        item: what the user said.
+    """
+
+    item: Item
+
+    @property
+    def id(self) -> str:
+        """Unique on this server, hard to guess."""
+        return self.item.turn_id
+
+    @property
+    def utterance(self) -> AudioChunk:
+        """What the user said, at `INPUT_RATE`."""
+        return self.item.sound or silence(0, INPUT_RATE)
+
+    @property
+    def user_text(self) -> str | None:
+        """Its words, or None while (or if never) known."""
+        return self.item.words
+
+    @property
+    def reply(self) -> list[ReplyChunk]:
+        """The pieces of the answer that were sent, in order."""
+        made = self.item.response.item if self.item.response else None
+        return made.spoken if made else []
+
+    @property
+    def reply_text(self) -> str:
+        """The words of the reply."""
+        return "".join(chunk.text for chunk in self.reply).strip()
+
+    @property
+    def reply_audio(self) -> AudioChunk:
+        """The sound of the reply, at `REPLY_RATE`."""
+        return concatenate((chunk.audio for chunk in self.reply if chunk.audio), REPLY_RATE)
+
+    @property
+    def reply_seconds(self) -> float:
+        """The length of that sound, which for this need not be joined."""
+        return sum(chunk.audio.duration for chunk in self.reply if chunk.audio)
+
+    @property
+    def status(self) -> Status:
+        """What became of the reply, or of the utterance where there is none."""
+        return self.item.response.status if self.item.response else self.item.status
+
+    @property
+    def receipt(self) -> Receipt:
+        """How long everything took."""
+        return self.item.receipt
