@@ -10,6 +10,7 @@ from duologue.audio import INPUT_RATE, AudioChunk, silence
 from duologue.events import (
     AudioReceived,
     Settings,
+    UserNotTranscribed,
 )
 from duologue.items import ReplyChunk
 from duologue.model import Prompt
@@ -72,7 +73,9 @@ class Call:
         await settle()
 
     def kinds(self) -> list[type]:
-        return [type(event) for event in self.line.sent]
+        """All that was told, but for that the script has no words for what was said."""
+        kinds = [type(event) for event in self.line.sent]
+        return [kind for kind in kinds if kind is not UserNotTranscribed]
 
 
 @asynccontextmanager

@@ -17,8 +17,8 @@ _KNOWN = {f"3.{minor}" for minor in range(11, 15)}  # named where they are not f
 _EXTRAS = ("page", "cascade", "formats")
 _TOOLS = ("pytest", "pytest-asyncio", "hypothesis", "httpx", "psutil")
 _TESTS = (
-    "cli, config, conversation, engine, errors, exchange, history, ledger, metrics, model, "
-    "patience, receipt, say, session, stopping, turn, turnlog, turns_report"
+    "cli, client_wishes, config, dialogue, engine, errors, floor, history, items, metrics, model, "
+    "patience, random_sessions, receipt, say, session, stopping, turn, turnlog, turns, turns_report, words"
 )
 
 

@@ -23,6 +23,7 @@ from duologue.events import (
     ReplyStarted,
     ReplyTruncated,
     Settings,
+    SettingsApplied,
     SettingsChanged,
 )
 from duologue.items import Item
@@ -223,6 +224,19 @@ async def test_a_session_may_be_in_words_alone() -> None:
         c.line.push(SettingsChanged(Settings(aloud=True)))
         await c.speak()
         assert c.line.told(ReplyDelta)[-1].audio
+
+
+async def test_what_nothing_here_can_do_is_said_once_and_the_rest_holds() -> None:
+    async with call(reader()) as c:
+        wanted = SettingsChanged(
+            Settings(instructions="Be kind."), ("session.tools",), event_id="1"
+        )
+        c.line.push(wanted)
+        await settle()
+        (applied,) = c.line.told(SettingsApplied)
+        assert applied.settings.instructions == "Be kind."
+        (refused,) = c.line.told(ErrorOccurred)
+        assert (refused.error.param, refused.event_id) == ("session.tools", "1")
 
 
 async def test_a_reply_that_was_begun_in_secret_is_not_the_one_with_other_instructions() -> None:

@@ -21,6 +21,7 @@ from duologue.effects import (
     Send,
     Start,
     StopOverhearing,
+    Transcribe,
 )
 from duologue.errors import InvalidEvent, ModelFailed
 from duologue.events import (
@@ -60,8 +61,11 @@ from duologue.events import (
     SettingsChanged,
     SoundMissed,
     SoundSent,
+    Transcribed,
     TurnCommitted,
     TurnStarted,
+    UserNotTranscribed,
+    UserTranscribed,
     Woken,
 )
 from duologue.floor import State
@@ -88,10 +92,12 @@ class World:
         self.words = itertools.count()
         self.looks: list[int] = []
         self.asked: list[int] = []  # pauses
+        self.scribes: list[str] = []  # items that somebody writes down
         self.answers: list[str] = []  # items of the model's that the client knows of
         self.line = Line()
         self.sent: dict[str, str] = {}  # words of replies, by item
         self.ended = False
+        self.left_in_reply = False  # the client hung up while a reply was made or played
 
     # What may happen.
 
@@ -154,6 +160,11 @@ class World:
         if self.looks:
             self.receive(Overheard(self.looks.pop() - late, words))
 
+    def write_down(self, fails: bool) -> None:
+        if self.scribes:
+            error = ModelFailed("what?") if fails else None
+            self.receive(Transcribed(self.scribes.pop(0), "hello", error))
+
     def change(self, changes: dict[str, object]) -> None:
         settings = replace(self.detector.settings, **changes)  # type: ignore[arg-type]
         # Sound of the one mode is no sound of the other.
@@ -192,6 +203,7 @@ class World:
         self.receive(asked)
 
     def hang_up(self) -> None:
+        self.left_in_reply = self.dialogue.is_answering or self.making is not None
         self.receive(ClientLeft())
         self.ended = True
 
@@ -234,6 +246,8 @@ class World:
                 self.looks.clear()
             case Ask(pause):
                 self.asked.append(pause)
+            case Transcribe(item_id):
+                self.scribes.append(item_id)
             case Send(event):
                 self._tell(event)
             case Save(item):
@@ -265,6 +279,8 @@ class World:
         assert self.making is None
         assert not self.looks
         assert not self.line.replying
+        wordless = self.line.committed & self.line.items - self.line.words - {*self.scribes}
+        assert len(wordless) <= self.left_in_reply, "what was said has no words, and never will"
         assert set(self.conversation) <= self.kept
         there = {item.id for item in self.conversation}
         assert self.line.items <= there
@@ -287,6 +303,7 @@ class Line:
     Attributes:
         begun: ids of the utterances that it was told of.
         committed: likewise.
+        words: ids of the utterances whose words it was told, or that there are none.
         items: ids of the items that are in the conversation, as far as it was told.
         forgotten: how often it has forgotten an utterance.
         replying: it was told of a reply, and not of its end.
@@ -296,6 +313,7 @@ class Line:
         self.begun: set[str] = set()
         self.committed: set[str] = set()
         self.items: set[str] = set()
+        self.words: set[str] = set()
         self.forgotten = 0
         self._reply: str | None = None
         self._item: str | None = None  # of the reply
@@ -351,6 +369,10 @@ class Line:
                 self._add(item_id, previous_id)
             case ItemAdded(item, previous_id):
                 self._add(item.id, previous_id)
+            case UserTranscribed(item_id) | UserNotTranscribed(item_id):
+                assert item_id not in self.words, "the words of an item are told twice"
+                assert item_id in self.items
+                self.words.add(item_id)
             case ItemsWithdrawn(item_ids):
                 self.items -= set(item_ids)
                 self._ducked = None
@@ -429,6 +451,7 @@ MODEL = [
     *[step("finish", LATE)] * 2,
     step("understand"),
     step("answer", st.sampled_from([0.01, 0.5, 0.99]), LATE),
+    step("write_down", LATE),
     step("overhear", st.sampled_from(["", "a", "a b"]), LATE),
 ]
 WISHES = [

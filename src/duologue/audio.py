@@ -5,6 +5,7 @@ import io
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import lameenc
 import numpy as np
@@ -21,6 +22,9 @@ REPLY_RATE = 24_000
 """Hertz of everything said: the Realtime API's rate, and SNAC's."""
 
 Samples = NDArray[np.float32]
+
+LineFormat = Literal["pcm24", "pcm16", "pcmu", "pcma"]
+"""Sound on a line: PCM16 at 24 and at 16 kHz, and both laws of G.711 at 8 kHz."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

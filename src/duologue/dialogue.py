@@ -26,6 +26,7 @@ from duologue.effects import (
 from duologue.errors import (
     InvalidAudio,
     InvalidEvent,
+    InvalidField,
     ItemExists,
     NoReply,
     NothingToCommit,
@@ -77,6 +78,7 @@ from duologue.events import (
     SpeechPaused,
     SpeechStarted,
     SpeechStopped,
+    Transcribed,
     TurnCommitted,
     TurnEnded,
     TurnReopened,
@@ -208,6 +210,8 @@ class Dialogue:
                 self._detector.answer(pause, probability)
             case Overheard():
                 self._replies.effects += self._overhearing.hear(event)
+            case Transcribed():
+                self._write_down(event)
             case SoundSent(item_id):
                 self._note_sent(item_id)
             case DrainRequested():
@@ -329,6 +333,9 @@ class Dialogue:
             self._drop_prepared()
         self._detector.settings = new
         self._send(SettingsApplied(new))
+        for name in event.left_out:
+            error = InvalidField(f"{name} is left out: this model calls no functions", name)
+            self._replies.effects.append(Refuse(error, event.event_id))
 
     def _edit(self, event: ItemCreated | ItemRequested | ItemRemoved) -> None:
         """Change the conversation, or show an item of it."""
@@ -360,6 +367,7 @@ class Dialogue:
         self._conversation.add(item, before, first=before is None)
         self._replies.effects.append(Save(item))
         self._send(ItemAdded(copy(item), before.id if before else None))
+        self._replies.ask_for_words(item)
 
     def _find(self, item_id: str, doing: str, verb: str) -> Item:
         item = self._conversation.find(item_id)
@@ -554,12 +562,12 @@ class Dialogue:
         A client that ends its utterances itself truncates what it has not played: a reply that is made is
         whole to it.
         """
-        gone = isinstance(event, ClientLeft)
-        by_client = gone or isinstance(event, ReplyCancelled)
+        by_client = isinstance(event, ClientLeft | ReplyCancelled)
         self._replies.stop(
             "client_cancelled" if by_client else "turn_detected",
             whole=isinstance(event, CommitRequested),
             failed=isinstance(event, ClientLeft) and event.error is not None,
+            gone=isinstance(event, ClientLeft),
         )
 
     # What the user says.
@@ -636,6 +644,18 @@ class Dialogue:
         if self._detector.settings.turn_detection:
             self._send_stopped()
         self._send(TurnCommitted(item.id, before.id if before else None))
+        if self.state is State.LISTENING:
+            self._replies.ask_for_words(item)  # nobody answers it, who would tell them
+
+    def _write_down(self, event: Transcribed) -> None:
+        """Somebody has written down what an item says."""
+        item = self._conversation.find(event.item_id)
+        if not item:
+            return
+        if event.error:
+            self._replies.give_up_words(item, event.error)
+        else:
+            self._replies.transcribe(item, event.words)
 
     def _keep_turn(self) -> None:
         item = self._item
@@ -671,6 +691,7 @@ class Dialogue:
         if answers and answers is not self._item:
             self._item, self._committed, self._last_word = answers, True, self._now
         prompt = self._prompt(self._asked.utterance, self._asked.items, 0)
+        prompt = replace(prompt, spoken=bool(self._asked.utterance.duration))
         if asked.instructions is not None:
             prompt = replace(prompt, instructions=asked.instructions)
         self._replies.start(asked, answers, prompt, self._last_word if answers else self._now)

@@ -58,6 +58,14 @@ class Withhold:
 
 
 @dataclass(frozen=True, slots=True)
+class Transcribe:
+    """Let somebody write down what an item says, for a `Transcribed` about it."""
+
+    item_id: str
+    sound: AudioChunk
+
+
+@dataclass(frozen=True, slots=True)
 class Overhear:
     """Let the model look at an utterance that goes on, for an `Overheard` with this number."""
 
@@ -112,6 +120,7 @@ Effect = (
     | Start
     | Drop
     | Withhold
+    | Transcribe
     | Overhear
     | StopOverhearing
     | WakeAt

@@ -31,6 +31,14 @@ class InvalidEvent(DuologueError):
     type = "invalid_request_error"
 
 
+class InvalidField(InvalidEvent):
+    """A field of an event is wrong; `param` is its name."""
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
 class NothingToCommit(InvalidEvent):
     """The client commits, and there is no sound."""
 

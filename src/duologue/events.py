@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from duologue.audio import AudioChunk
+from duologue.audio import AudioChunk, LineFormat
 from duologue.errors import DuologueError
 from duologue.items import Item, ReplyChunk
 from duologue.receipt import Pause, Receipt
@@ -34,6 +34,8 @@ class Settings:
         idle_timeout: seconds of silence after which the client is told; None: never.
         instructions: for models that take them.
         aloud: replies are spoken; False: they are words alone.
+        sound_in: how the client sends its sound.
+        sound_out: how it gets that of replies.
     """
 
     turn_detection: bool = True
@@ -47,6 +49,8 @@ class Settings:
     idle_timeout: float | None = None
     instructions: str = ""
     aloud: bool = True
+    sound_in: LineFormat = "pcm24"
+    sound_out: LineFormat = "pcm24"
 
 
 # What the client wants.
@@ -61,7 +65,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class AudioReceived(Wish):
-    """A chunk from the microphone, at `INPUT_RATE`.
+    """A chunk from the microphone, at `INPUT_RATE`; off the line, at the rate of its format.
 
     Attributes:
         chunk: the sound.
@@ -74,9 +78,10 @@ class AudioReceived(Wish):
 
 @dataclass(frozen=True, slots=True)
 class SettingsChanged(Wish):
-    """The session shall go on with these settings."""
+    """The session shall go on with these settings; `left_out`: fields of what nothing here can do."""
 
     settings: Settings
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +328,15 @@ class Overheard:
 
 
 @dataclass(frozen=True, slots=True)
+class Transcribed:
+    """What the item `item_id` says is written down; or cannot be, for this `error`."""
+
+    item_id: str
+    words: str
+    error: DuologueError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SoundSent:
     """Sound of the item `item_id` was handed to the connection."""
 
@@ -352,6 +366,7 @@ Report = (
     | ChunkGenerated
     | ReplyEnded
     | Overheard
+    | Transcribed
     | SoundSent
     | Woken
     | DrainRequested
@@ -364,10 +379,11 @@ Report = (
 
 @dataclass(frozen=True, slots=True)
 class SessionStarted:
-    """The first event of a session."""
+    """The first event of a session; `expires_at`: when it ends, by Unix time."""
 
     session_id: str
     settings: Settings
+    expires_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,6 +460,14 @@ class UserTranscribed:
     item_id: str
     text: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class UserNotTranscribed:
+    """The words of an utterance will not be known, for this error."""
+
+    item_id: str
+    error: DuologueError
 
 
 @dataclass(frozen=True, slots=True)
@@ -577,6 +601,7 @@ ServerEvent = (
     | AudioCleared
     | UserOverheard
     | UserTranscribed
+    | UserNotTranscribed
     | ReplyStarted
     | ReplyItemAdded
     | ReplyDelta

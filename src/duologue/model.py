@@ -52,14 +52,15 @@ class Prompt:
     """What a model answers.
 
     Attributes:
-        utterance: what the user has just said, at `INPUT_RATE`, with a little of the silence around it;
-            empty: nothing was said, and the answer is to the items as they stand.
+        utterance: what the user has just said, at `INPUT_RATE`, with a little of the silence around it.
         items: of the conversation before the utterance, oldest first.
         instructions: how to behave; empty when the user has said nothing about it.
         listener: under which the utterance was overheard; empty: it was not.
         pause: number of the pause that it ends in. Two prompts with one listener and one pause differ by
             silence. 0: it ends in none, as far as is known.
         aloud: the answer is to be spoken; else words alone are wanted.
+        spoken: False: nothing was said; the utterance is empty, and the answer is to the items. Only models
+            that read are asked so.
     """
 
     utterance: AudioChunk
@@ -68,6 +69,7 @@ class Prompt:
     listener: str = ""
     pause: int = 0
     aloud: bool = True
+    spoken: bool = True
 
 
 class SpeechModel(Protocol):

@@ -18,6 +18,7 @@ from duologue.effects import (
     SavePatience,
     Send,
     Start,
+    Transcribe,
     WakeAt,
     Withhold,
 )
@@ -29,6 +30,7 @@ from duologue.events import (
     ReplyItemAdded,
     ReplyRequested,
     ReplyStarted,
+    UserNotTranscribed,
     UserTranscribed,
 )
 from duologue.items import Conversation, Item, ReplyChunk, Response, Status, Turn
@@ -117,6 +119,7 @@ class Replies:
         self._conversation = conversation
         self._patience = patience
         self._count = 0
+        self._wordless: set[str] = set()  # ids of items of which the client was told so
 
     @property
     def plays_until(self) -> float:
@@ -193,11 +196,8 @@ class Replies:
 
     def _send_chunk(self, reply: Reply, chunk: ReplyChunk) -> None:
         response, answered = reply.response, reply.response.answers
-        if chunk.user_text is not None and answered and answered.sound:
-            answered.words = chunk.user_text
-            seconds = answered.sound.duration
-            transcribed = UserTranscribed(answered.id, chunk.user_text, seconds)
-            self.effects += [Save(answered), Send(transcribed)]
+        if chunk.user_text is not None and answered:
+            self.transcribe(answered, chunk.user_text)
         if not chunk.audio and not chunk.text:
             return
         item = response.item or self._add_item(reply)
@@ -211,6 +211,27 @@ class Replies:
             reply.seconds += chunk.audio.duration
         aloud = bool(reply.asked.aloud)
         self.effects.append(Send(ReplyDelta(response.id, item.id, chunk.audio, chunk.text, aloud)))
+
+    def transcribe(self, item: Item, words: str) -> None:
+        """What the user said is known: the client is told, if it was not told that it will not be."""
+        if item.sound and item.words is None:
+            item.words = words
+            self.effects.append(Save(item))
+            if item.id not in self._wordless:
+                transcribed = UserTranscribed(item.id, words, item.sound.duration)
+                self.effects.append(Send(transcribed))
+
+    def give_up_words(self, item: Item, error: DuologueError) -> None:
+        """Nobody could write down what the user said; a reply that is made may tell it yet."""
+        answered = self.made and self.made.response.answers is item
+        if item.words is None and not answered and item.id not in self._wordless:
+            self._wordless.add(item.id)
+            self.effects.append(Send(UserNotTranscribed(item.id, error)))
+
+    def ask_for_words(self, item: Item | None) -> None:
+        """Have somebody write down what the user said, if no reply has told it."""
+        if item and item.sound and item.words is None:
+            self.effects.append(Transcribe(item.id, item.sound))
 
     def _add_item(self, reply: Reply) -> Item:
         """Begin the item that a reply makes."""
@@ -239,6 +260,7 @@ class Replies:
         else:
             self._set_status(reply, "interrupted" if reply.sealed else "completed")
         self._send_done(reply, "failed" if reply.error else "completed")
+        self.ask_for_words(reply.response.answers)
         self.effects.append(WakeAt(reply.plays_until))
 
     def _send_done(self, reply: Reply, reason: str) -> None:
@@ -289,7 +311,9 @@ class Replies:
             answered.receipt = Receipt(decided=decided, drops=receipt.drops + 1)
             answered.response = None
 
-    def stop(self, reason: Reason, *, whole: bool, failed: bool = False) -> None:
+    def stop(
+        self, reason: Reason, *, whole: bool, failed: bool = False, gone: bool = False
+    ) -> None:
         """Stop what is made and what sounds.
 
         How much was played goes by the clock; a client that knows better truncates more. But one that
@@ -300,6 +324,7 @@ class Replies:
             reason: that the client is told.
             whole: so it is for this client.
             failed: the client does not get it.
+            gone: the client has left; there is nobody to tell what was said.
         """
         whole = whole or self._lead - (self.now - self._lead_at) >= _RUSHED
         made, self.made = self.made, None
@@ -318,6 +343,8 @@ class Replies:
                 self._cut_unheard(reply, whole=whole and reply is not made)
             if reply is made:
                 self._send_done(reply, reason)
+                if not gone:
+                    self.ask_for_words(reply.response.answers)
             self._close(reply)
 
     def _cut_unheard(self, reply: Reply, *, whole: bool) -> None:

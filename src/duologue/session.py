@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 from duologue import metrics
 from duologue.audio import AudioChunk
@@ -26,10 +27,17 @@ from duologue.effects import (
     Send,
     Start,
     StopOverhearing,
+    Transcribe,
     WakeAt,
     Withhold,
 )
-from duologue.errors import DuologueError, ModelFailed, SessionExpired, TooManyErrors
+from duologue.errors import (
+    DuologueError,
+    ModelFailed,
+    NotOffered,
+    SessionExpired,
+    TooManyErrors,
+)
 from duologue.events import (
     AudioReceived,
     ChunkGenerated,
@@ -47,11 +55,12 @@ from duologue.events import (
     Settings,
     SoundMissed,
     SoundSent,
+    Transcribed,
     Woken,
 )
 from duologue.floor import State
 from duologue.items import Conversation, Item, Turn
-from duologue.model import Overhearer, Prompt, SpeechModel
+from duologue.model import Overhearer, Prompt, SpeechModel, Transcriber
 from duologue.outbox import Outbox
 from duologue.patience import Patience
 from duologue.turn import TurnDetector, Vad
@@ -178,6 +187,7 @@ class Session:
         self._rested = asyncio.Event()  # no reply is made or sounds
         self._errors: deque[float] = deque(maxlen=limits.errors)  # when the client sent the newest
         self._replies: dict[int, asyncio.Task[None]] = {}  # that the model makes, by their number
+        self._scribes: set[asyncio.Task[None]] = set()  # who write down what was said
         self._look: asyncio.Task[None] | None = None  # of the model, at an utterance that goes on
         self._alarm: asyncio.Task[None] | None = None
         self._tasks: asyncio.TaskGroup
@@ -193,7 +203,8 @@ class Session:
     async def run(self) -> None:
         """Serve until the client hangs up, the session expires or `drain` was called."""
         logger.info("%s begins", self.id)
-        self._outbox.tell(SessionStarted(self.id, self._detector.settings))
+        expires_at = round(time.time() + self._limits.length)
+        self._outbox.tell(SessionStarted(self.id, self._detector.settings, expires_at))
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
@@ -206,7 +217,7 @@ class Session:
                 self._listener = tasks.create_task(self._listen())
                 await asyncio.wait([self._listener])
                 self._set_alarm(None)
-                for task in keepers:
+                for task in (*keepers, *self._scribes):
                     task.cancel()
         finally:
             logger.info("%s ends after %d turns", self.id, self._dialogue.turns)
@@ -339,7 +350,9 @@ class Session:
             case _:
                 self._perform_on_model(effect)
 
-    def _perform_on_model(self, effect: Ask | Start | Drop | Overhear | StopOverhearing) -> None:
+    def _perform_on_model(
+        self, effect: Ask | Start | Drop | Transcribe | Overhear | StopOverhearing
+    ) -> None:
         match effect:
             case Ask(pause, sound):
                 if self._endpoint:
@@ -348,6 +361,10 @@ class Session:
                 self._replies[reply] = self._tasks.create_task(self._generate(reply, prompt))
             case Drop(reply):
                 self._replies[reply].cancel()
+            case Transcribe(item_id, sound):
+                scribe = self._tasks.create_task(self._transcribe(item_id, sound))
+                self._scribes.add(scribe)
+                scribe.add_done_callback(self._scribes.discard)
             case Overhear(look, prompt):
                 self._look = self._tasks.create_task(self._overhear(look, prompt))
             case StopOverhearing():
@@ -390,6 +407,19 @@ class Session:
                 if self._outbox.overflow:
                     break
         return self._outbox.overflow
+
+    async def _transcribe(self, item_id: str, sound: AudioChunk) -> None:
+        words, error = "", None
+        try:
+            if not hasattr(self._model, "transcribe"):
+                raise NotOffered("this model writes down nothing that is said")  # noqa: TRY301
+            words, _ = await cast(Transcriber, self._model).transcribe(sound)
+        except DuologueError as failure:
+            error = failure
+        except Exception as failure:
+            logger.exception("%s: the model failed as it transcribed", self.id)
+            error = ModelFailed(f"the model failed: {failure or type(failure).__name__}")
+        self._receive(Transcribed(item_id, words, error))
 
     async def _overhear(self, look: int, prompt: Prompt) -> None:
         words = ""

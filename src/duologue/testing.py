@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, Samples
-from duologue.errors import DuologueError
+from duologue.errors import DuologueError, NotOffered
 from duologue.events import ClientEvent, ServerEvent
 from duologue.items import Conversation, Item, ReplyChunk, Response, Status, Turn
 from duologue.model import Capabilities, Prompt
@@ -85,6 +85,7 @@ class ScriptedModel:
         overhears: Sequence[str | Exception] = (),
         only_pauses: bool = False,
         reads: bool = False,
+        transcript: str | None = None,
     ) -> None:
         """Say `chunks`, raising those that are errors; with a gate, one for each release of it.
 
@@ -104,6 +105,7 @@ class ScriptedModel:
         self.abandoned = 0
         self._chunks = chunks
         self._gate = gate
+        self._transcript = transcript
 
     async def start(self) -> None:
         """Nothing to load."""
@@ -121,6 +123,16 @@ class ScriptedModel:
         except (GeneratorExit, asyncio.CancelledError):
             self.abandoned += 1
             raise
+
+    async def transcribe(self, utterance: AudioChunk, language: str = "") -> tuple[str, str]:  # noqa: ARG002
+        """The words that the script has for it.
+
+        Raises:
+            NotOffered: it has none.
+        """
+        if self._transcript is None:
+            raise NotOffered("the script has no words for what was said")
+        return self._transcript, "en"
 
     async def overhear(self, prompt: Prompt) -> str:
         """What the script says of it."""

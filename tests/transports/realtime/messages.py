@@ -58,9 +58,9 @@ BAD = [
     (
         message(
             "session.update",
-            session={"type": "realtime", "audio": {"input": {"format": {"type": "audio/pcmu"}}}},
+            session={"type": "realtime", "audio": {"input": {"format": {"type": "audio/opus"}}}},
         ),
-        "audio/pcm at 24000 Hz here, not as audio/pcmu",
+        "audio/pcmu or audio/pcma, not as 'audio/opus' at None Hz",
     ),
     (
         message("conversation.item.truncate", item_id=1, content_index=0, audio_end_ms=1),

@@ -168,6 +168,48 @@ def test_nothing_a_client_sends_breaks_the_decoder(text: str) -> None:
     decode_event(text, Settings())
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("turn_detection", None), ("input_audio_format", "g711_ulaw"), ("modalities", ["text"])],
+)
+def test_a_field_of_the_beta_is_refused_by_its_name(name: str, value: Any) -> None:
+    refused = decode_event(
+        message("session.update", session={"type": "realtime", name: value}), Settings()
+    )
+    assert isinstance(refused, ClientErred)
+    assert refused.error.param == f"session.{name}"
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ({"type": "audio/pcm"}, "pcm24"),
+        ({"type": "audio/pcm", "rate": 24_000}, "pcm24"),
+        ({"type": "audio/pcm", "rate": 16_000}, "pcm16"),
+        ({"type": "audio/pcmu"}, "pcmu"),
+        ({"type": "audio/pcma"}, "pcma"),
+    ],
+)
+def test_each_way_has_a_format_of_its_own(form: dict[str, Any], expected: str) -> None:
+    for way, other in (("input", "output"), ("output", "input")):
+        session = {"type": "realtime", "audio": {way: {"format": form}}}
+        changed = decode_event(message("session.update", session=session), Settings())
+        assert isinstance(changed, SettingsChanged)
+        ways = {"input": changed.settings.sound_in, "output": changed.settings.sound_out}
+        assert (ways[way], ways[other]) == (expected, "pcm24")
+
+
+def test_tools_are_left_out_and_said_to_be() -> None:
+    session = {"type": "realtime", "tools": [{"type": "function", "name": "look"}]}
+    changed = decode_event(message("session.update", session=session), Settings())
+    assert isinstance(changed, SettingsChanged)
+    assert changed.left_out == ("session.tools",)
+    none = decode_event(
+        message("session.update", session={"type": "realtime", "tools": []}), Settings()
+    )
+    assert none == SettingsChanged(Settings())
+
+
 def spoken(seconds: float) -> str:
     sound = base64.b64encode(tone(seconds, REPLY_RATE).pcm16()).decode()
     content = [{"type": "input_audio", "audio": sound}]

@@ -53,6 +53,7 @@ ONE_TURN: list[events.ServerEvent] = [
     events.Ponged(),
     events.LimitApproached("u4", 4.992),
     events.UserOverheard("u4", "hello"),
+    events.UserNotTranscribed("u4", ModelFailed("it broke")),
     events.ErrorOccurred(ModelFailed("it broke"), "evt_1"),
 ]
 
@@ -235,3 +236,20 @@ def test_what_the_client_is_told_of_the_settings_is_all_of_them(settings: Settin
     assert isinstance(event, SettingsChanged)
     for name in Settings.__dataclass_fields__:
         assert getattr(event.settings, name) == pytest.approx(getattr(settings, name))
+
+
+def test_the_session_is_told_as_the_api_has_it() -> None:
+    encoder = Encoder("echo")
+    settings = Settings(sound_in="pcmu", sound_out="pcm16")
+    (created,) = encoder.encode(events.SessionStarted("sess_1", Settings(), 1_800_000_000))
+    (updated,) = encoder.encode(events.SettingsApplied(settings))
+    session = json.loads(created)["session"]
+    assert session["id"] == json.loads(updated)["session"]["id"] == "sess_1"
+    assert (session["object"], session["expires_at"]) == ("realtime.session", 1_800_000_000)
+    assert (session["tools"], session["tool_choice"]) == ([], "auto")
+    assert session["audio"]["input"]["format"] == {"type": "audio/pcm", "rate": 24_000}
+    audio = json.loads(updated)["session"]["audio"]
+    assert audio["input"]["format"] == {"type": "audio/pcmu"}
+    assert audio["output"]["format"] == {"type": "audio/pcm", "rate": 16_000}
+    *_, delta = encoder.encode(events.ReplyDelta("r1", "a1", tone(1, REPLY_RATE), ""))
+    assert len(base64.b64decode(json.loads(delta)["delta"])) == pytest.approx(32_000, abs=100)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
@@ -18,15 +19,17 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin
 
 from conftest import Serve
-from duologue.audio import REPLY_RATE, AudioChunk, silence
+from duologue.audio import REPLY_RATE, AudioChunk, LineFormat, silence
 from duologue.errors import ShuttingDown
 from duologue.model import ReplyChunk
 from duologue.receipt import Receipt
 from duologue.server import Uvicorn
 from duologue.testing import ScriptedModel, say, tone
 from duologue.transports.realtime import RealtimeTransport
+from duologue.transports.realtime.formats import Writer, read
 from transports.realtime.messages import BAD, append, message, update
 
+HELLO = ReplyChunk(user_text="hello")
 LONG = 60.0  # seconds of a reply that is still being heard at the end of its test
 LIMIT = 50.0  # seconds that a test may take, on however busy a machine
 
@@ -117,7 +120,7 @@ async def test_the_official_client_asks_for_patience_and_gets_a_turn(serve: Serv
 
 
 async def test_the_official_client_takes_and_sends_what_the_api_does_not_have(serve: Serve) -> None:
-    model = ScriptedModel([say("La. ", LONG)])
+    model = ScriptedModel([HELLO, say("La. ", LONG)])
     async with client(serve(model), extensions="1") as connection:
         await speak(connection, tone(1, 24_000), silence(1.2, 24_000))
         seen = await until(connection, "response.done")
@@ -237,8 +240,28 @@ async def test_the_official_client_writes_items_and_asks_for_responses(serve: Se
         assert error.error.param == "item_id"
 
 
+@pytest.mark.parametrize("law", ["audio/pcmu", "audio/pcma"])
+async def test_a_telephone_has_a_conversation(serve: Serve, law: str) -> None:
+    form: LineFormat = "pcmu" if law == "audio/pcmu" else "pcma"
+    async with client(serve()) as connection:
+        await until(connection, "session.created")
+        formats: Any = {"input": {"format": {"type": law}}, "output": {"format": {"type": law}}}
+        await connection.session.update(session={"type": "realtime", "audio": formats})
+        (updated,) = await until(connection, "session.updated")
+        assert updated.session.audio.output.format.type == law
+        said = Writer(form)
+        for sound in (tone(1, 24_000), silence(1.2, 24_000)):
+            audio = base64.b64encode(said.push(sound)).decode()
+            await connection.input_audio_buffer.append(audio=audio)
+        seen = await until(connection, "response.done")
+        deltas = [e.delta for e in seen if e.type == "response.output_audio.delta"]
+        reply = read(b"".join(base64.b64decode(delta) for delta in deltas), form)
+        assert reply.duration == pytest.approx(1.0, abs=0.05)
+        assert np.sqrt(np.mean(reply.samples**2)) == pytest.approx(0.21, abs=0.02)
+
+
 async def test_what_the_client_flags_as_echo_does_not_interrupt(serve: Serve) -> None:
-    model = ScriptedModel([say("La. ", LONG)])
+    model = ScriptedModel([HELLO, say("La. ", LONG)])
     async with line(serve(model), query="?extensions=1") as socket:
         await socket.send(append(tone(1, 24_000)))
         await socket.send(append(silence(1.2, 24_000)))

@@ -36,7 +36,11 @@ class ChatServer(ServerPart):
         return contextlib.nullcontext()
 
     async def answer(
-        self, question: str, items: Sequence[Item] = (), instructions: str = "", language: str = ""
+        self,
+        question: str | None,
+        items: Sequence[Item] = (),
+        instructions: str = "",
+        language: str = "",
     ) -> AsyncGenerator[str, None]:
         """The answer as it is written.
 

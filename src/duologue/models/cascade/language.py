@@ -104,7 +104,7 @@ class LanguageModel:
 
     async def answer(
         self,
-        question: str,
+        question: str | None,
         items: Sequence[Item] = (),
         instructions: str = "",
         language: str = "",

@@ -127,7 +127,7 @@ class LanguageModel(Part, Protocol):
 
     def answer(
         self,
-        question: str,
+        question: str | None,
         items: Sequence[Item] = (),
         instructions: str = "",
         language: str = "",
@@ -135,7 +135,7 @@ class LanguageModel(Part, Protocol):
         """The answer as it is written, in pieces of any length. Closing the generator abandons it.
 
         Args:
-            question: what the user has just said; empty: the answer is to the items.
+            question: what the user has just said; None: nothing, and the answer is to the items.
             items: of the conversation before, oldest first. As many of them as fit are read.
             instructions: of the session.
             language: that the user speaks, ISO 639-1; empty: not known.

@@ -104,7 +104,7 @@ class Cascade:
 
     async def _reply(self, prompt: Prompt, voice: Synthesiser) -> AsyncGenerator[ReplyChunk, None]:
         heard = Heard("", "")
-        if prompt.utterance.duration:
+        if prompt.spoken:
             heard = await self._recogniser.recognise(prompt.utterance, prompt.listener)
             yield ReplyChunk(user_text=heard.words)
             if not heard.words:
@@ -161,7 +161,10 @@ class Cascade:
     async def _clauses(self, prompt: Prompt, heard: Heard) -> AsyncGenerator[str, None]:
         clauses = Clauses()
         answer = self._language_model.answer(
-            heard.words, prompt.items, prompt.instructions, heard.language
+            heard.words if prompt.spoken else None,
+            prompt.items,
+            prompt.instructions,
+            heard.language,
         )
         said = cut = False
         async with contextlib.aclosing(answer) as pieces:

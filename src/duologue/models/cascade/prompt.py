@@ -72,7 +72,7 @@ LARGE = Style(Room(1000, 1200, 400))
 
 
 def messages(
-    question: str,
+    question: str | None,
     items: Sequence[Item],
     instructions: str,
     language: str = "",
@@ -81,7 +81,7 @@ def messages(
     """The conversation. Its beginning stays the same from turn to turn, so that it is read once.
 
     Args:
-        question: what the user has just said; empty: the answer is to the items.
+        question: what the user has just said; None: nothing, and the answer is to the items.
         items: of the conversation before, oldest first; the last ones that fit are taken.
         instructions: of the session.
         language: that the user speaks, ISO 639-1; empty: not known.
@@ -97,7 +97,7 @@ def messages(
             conversation.append({"role": "user", "content": _fitting(user, room.history / 2)})
         if reply:
             conversation.append({"role": "assistant", "content": _fitting(reply, room.history / 2)})
-    if question:
+    if question is not None:
         question = _fitting(question, room.question)
         if conversation[-1]["role"] == "user":  # many models know only who takes turns
             question = f"{conversation.pop()['content']}\n{question}"

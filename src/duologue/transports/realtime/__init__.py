@@ -9,7 +9,6 @@ from starlette.routing import WebSocketRoute
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from duologue.audio import Downsampler
 from duologue.errors import (
     DuologueError,
     InvalidApiKey,
@@ -30,6 +29,7 @@ from duologue.session import Transport
 from duologue.transports.admission import Admission
 from duologue.transports.realtime.decode import decode_message
 from duologue.transports.realtime.encode import Encoder
+from duologue.transports.realtime.formats import Reader
 from duologue.transports.realtime.refusal import accept, close, refuse
 
 Serve = Callable[[Transport, str, str], Awaitable[None]]
@@ -45,7 +45,7 @@ class RealtimeTransport:
         self._socket = socket
         self._message_bytes = message_bytes
         self._encoder = Encoder(model, extensions=extensions)
-        self._downsampler = Downsampler()
+        self._reader = Reader("pcm24")
         self._settings = Settings()
 
     async def __aiter__(self) -> AsyncIterator[ClientEvent]:
@@ -95,11 +95,13 @@ class RealtimeTransport:
             if event is None:
                 await asyncio.sleep(0)
             elif isinstance(event, AudioReceived):
-                yield replace(event, chunk=self._downsampler.push(event.chunk))
+                yield replace(event, chunk=self._reader.push(event.chunk))
             else:
                 if isinstance(event, SettingsChanged):
                     # Not when they are told to hold: the next update may be here before that.
                     self._settings = event.settings
+                    if event.settings.sound_in != self._reader.format:
+                        self._reader = Reader(event.settings.sound_in)
                 yield event
 
 

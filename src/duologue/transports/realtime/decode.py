@@ -25,9 +25,8 @@ from duologue import events
 from duologue.audio import (
     INPUT_RATE,
     AudioChunk,
-    Downsampler,
+    LineFormat,
     concatenate,
-    from_pcm16,
     unbase64,
 )
 from duologue.errors import (
@@ -35,15 +34,14 @@ from duologue.errors import (
     DuologueError,
     InvalidAudio,
     InvalidEvent,
+    InvalidField,
     MessageTooBig,
     quoted,
 )
 from duologue.events import ClientErred, ClientEvent, PatienceSetting, Settings, Wish
 from duologue.transports.realtime.decode_items import decode_item, decode_request
 from duologue.transports.realtime.fields import Listed, Shape, validate
-
-WIRE_RATE = 24_000
-"""Hertz of PCM16 on the wire, both ways; the only one the API has for `audio/pcm`."""
+from duologue.transports.realtime.formats import Reader, bytes_of, check, read
 
 SHORT = 64 * 1024
 """Characters that a message may have besides its sound."""
@@ -90,7 +88,6 @@ _PLAIN: dict[str, ClientEvent] = {
 
 _CREATE, _RESPOND = "conversation.item.create", "response.create"
 
-_FORMAT: Shape = {"type": None, "rate": None}
 _TURN_DETECTION: Shape = dict.fromkeys(
     [
         "type",
@@ -108,8 +105,7 @@ _SESSION: Shape = {
     "instructions": None,
     "output_modalities": Listed(2),
     "audio": {
-        "input": {"format": _FORMAT, "turn_detection": _TURN_DETECTION},
-        "output": {"format": _FORMAT},
+        "input": {"turn_detection": _TURN_DETECTION},
     },
 }
 """The fields of a session that mean something here."""
@@ -127,13 +123,12 @@ def decode_message(message: str, settings: Settings) -> Iterator[ClientEvent | N
     """Read one message in steps of a few milliseconds; a long sound comes as several events.
 
     Args:
-        message: JSON; `audio` in it is base64 of PCM16 at `WIRE_RATE`.
+        message: JSON; `audio` in it is base64 of sound in the format of the settings.
         settings: those that hold now; `session.update` changes what it names of them.
 
     Yields:
         The event, or the seconds of its sound; `ClientErred` for what is none, and nothing else then.
-        None between two steps, for the caller to let others go on. Audio comes as it was sent, at
-        `WIRE_RATE`.
+        None between two steps, for the caller to let others go on. Audio comes at the rate of its format.
     """
     if len(message) <= SHORT:
         yield decode_event(message, settings)
@@ -149,16 +144,15 @@ def decode_message(message: str, settings: Settings) -> Iterator[ClientEvent | N
                 raise InvalidAudio("audio must be base64: it goes on after its padding")
             data += unbase64(piece)
             yield None
-        _check_pcm16(data)
+        check(data, settings.sound_in)
         if creates:
             yield from _create_spoken(fields, data, settings, name)
             return
     except DuologueError as error:
         yield ClientErred(error, name)
         return
-    for start in range(0, len(data), 2 * WIRE_RATE):
-        second = bytes(data[start : start + 2 * WIRE_RATE])
-        yield events.AudioReceived(from_pcm16(second, WIRE_RATE), echo)
+    for second in _seconds(data, settings):
+        yield events.AudioReceived(second, echo)
 
 
 def decode_event(message: str, settings: Settings) -> ClientEvent:
@@ -214,26 +208,30 @@ def _spoken(fields: dict[str, Any]) -> object:
     return next((part["audio"] for part in parts if "audio" in part), None)
 
 
-def _sound_of(fields: dict[str, Any]) -> AudioChunk | None:
+def _sound_of(fields: dict[str, Any], settings: Settings) -> AudioChunk | None:
     """The sound of a short item, at `INPUT_RATE`."""
     sound = _spoken(fields)
     if not isinstance(sound, str):
         return None
-    data = unbase64(sound)
-    _check_pcm16(data)
-    return Downsampler().push(from_pcm16(data, WIRE_RATE))
+    return Reader(settings.sound_in).push(read(unbase64(sound), settings.sound_in))
+
+
+def _seconds(data: bytes | bytearray, settings: Settings) -> Iterator[AudioChunk]:
+    """A long sound, second by second, at the rate of its format."""
+    size = bytes_of(settings.sound_in)
+    for start in range(0, len(data), size):
+        yield read(bytes(data[start : start + size]), settings.sound_in)
 
 
 def _create_spoken(
     fields: dict[str, Any], data: bytes | bytearray, settings: Settings, name: str | None
 ) -> Iterator[ClientEvent | None]:
     """An item of a long sound, second by second."""
-    if len(data) > settings.time_limit * 2 * WIRE_RATE:
+    if len(data) > settings.time_limit * bytes_of(settings.sound_in):
         raise AudioTooLong(f"an item may hold {settings.time_limit:g} s of sound")
-    downsampler, chunks = Downsampler(), []
-    for start in range(0, len(data), 2 * WIRE_RATE):
-        second = bytes(data[start : start + 2 * WIRE_RATE])
-        chunks.append(downsampler.push(from_pcm16(second, WIRE_RATE)))
+    reader, chunks = Reader(settings.sound_in), []
+    for second in _seconds(data, settings):
+        chunks.append(reader.push(second))
         yield None
     event = decode_item(fields, concatenate(chunks, INPUT_RATE))
     yield replace(event, event_id=name)
@@ -291,23 +289,22 @@ def _decode(fields: dict[str, Any], settings: Settings) -> ClientEvent:
     if isinstance(kind, str) and kind in _PLAIN:
         return _PLAIN[kind]
     if kind == _CREATE:
-        return decode_item(fields, _sound_of(fields))
+        return decode_item(fields, _sound_of(fields, settings))
     if kind == _RESPOND:
         return decode_request(fields)
     if kind == "session.update":
-        return events.SettingsChanged(_merge(settings, fields.get("session")))
+        session = fields.get("session")
+        return events.SettingsChanged(_merge(settings, session), _left_out(session))
     if not isinstance(kind, str) or kind not in _WITH_FIELDS:
         known = ", ".join([*_WITH_FIELDS, *_PLAIN, _CREATE, _RESPOND])
         raise InvalidEvent(f"the event type {quoted(kind)} is not known here; known are {known}")
-    return _made_of(validate(_WITH_FIELDS[kind], fields, kind))
+    return _made_of(validate(_WITH_FIELDS[kind], fields, kind), settings)
 
 
-def _made_of(message: BaseModel) -> ClientEvent:
+def _made_of(message: BaseModel, settings: Settings) -> ClientEvent:
     match message:
         case _Append(audio=audio, echo=echo):
-            data = unbase64(audio)
-            _check_pcm16(data)
-            return events.AudioReceived(from_pcm16(data, WIRE_RATE), echo)
+            return events.AudioReceived(read(unbase64(audio), settings.sound_in), echo)
         case wire.ConversationItemTruncateEvent(item_id=item_id, audio_end_ms=end):
             if not 0 <= end <= _LONGEST:
                 raise InvalidEvent(f"an item can be truncated to 0 to {_LONGEST} ms")
@@ -321,28 +318,36 @@ def _made_of(message: BaseModel) -> ClientEvent:
     raise AssertionError(message)
 
 
-def _check_pcm16(data: bytes | bytearray) -> None:
-    if not data:
-        raise InvalidAudio("audio is empty; send at least one sample")
-    if len(data) % 2:
-        raise InvalidAudio(
-            f"PCM16 has two bytes a sample, but {len(data)} bytes came; send whole samples"
-        )
-
-
 def _merge(settings: Settings, session: object) -> Settings:
     """The settings with what `session` names changed. Fields that mean nothing here are ignored."""
+    if isinstance(session, dict):
+        for name, place in _MOVED.items():
+            if name in session:
+                raise InvalidField(
+                    f"session.{name} is a field of the API's beta; it is session.{place} now",
+                    f"session.{name}",
+                )
     request = validate(RealtimeSessionCreateRequest, session, "session.update", _SESSION)
     if "instructions" in request.model_fields_set:
         settings = replace(settings, instructions=_text(request.instructions or ""))
     if request.output_modalities is not None:
         settings = replace(settings, aloud="audio" in request.output_modalities)
     audio = request.audio
-    for side in (audio and audio.input, audio and audio.output):
-        _check_format(side.format if side else None)
     if audio and audio.input and "turn_detection" in audio.input.model_fields_set:
         settings = _merge_turn_detection(settings, audio.input.turn_detection)
-    return settings
+    return replace(
+        settings,
+        sound_in=_format_of(session, "input") or settings.sound_in,
+        sound_out=_format_of(session, "output") or settings.sound_out,
+    )
+
+
+def _left_out(session: object) -> tuple[str, ...]:
+    """What the client wants, and nothing here can do."""
+    tools = (
+        isinstance(session, dict) and isinstance(session.get("tools"), list) and session["tools"]
+    )
+    return ("session.tools",) if tools else ()
 
 
 def _text(instructions: str) -> str:
@@ -355,14 +360,39 @@ def _text(instructions: str) -> str:
     return instructions
 
 
-def _check_format(requested: BaseModel | None) -> None:
-    if not requested:
-        return
-    kind, rate = getattr(requested, "type", None), getattr(requested, "rate", None)
-    if kind not in (None, "audio/pcm") or rate not in (None, WIRE_RATE):
-        raise InvalidEvent(
-            f"audio goes as audio/pcm at {WIRE_RATE} Hz here, not as {kind} at {quoted(rate)} Hz"
+def _format_of(session: object, way: str) -> LineFormat | None:
+    """What `session` says of the sound that goes this way; None: nothing."""
+    for name in ("audio", way, "format"):
+        session = session.get(name) if isinstance(session, dict) else None
+    if not isinstance(session, dict):
+        return None
+    kind, rate = session.get("type"), session.get("rate")
+    form = _FORMATS.get((kind, rate)) if isinstance(rate, int | None) else None
+    if not isinstance(kind, str) or not form:
+        known = "audio/pcm at 24000 or 16000 Hz, audio/pcmu or audio/pcma"
+        raise InvalidField(
+            f"sound goes as {known}, not as {quoted(kind)} at {quoted(rate)} Hz",
+            f"session.audio.{way}.format",
         )
+    return form
+
+
+_FORMATS: dict[tuple[object, object], LineFormat] = {
+    ("audio/pcm", None): "pcm24",
+    ("audio/pcm", 24_000): "pcm24",
+    ("audio/pcm", 16_000): "pcm16",
+    ("audio/pcmu", None): "pcmu",
+    ("audio/pcmu", 8_000): "pcmu",
+    ("audio/pcma", None): "pcma",
+    ("audio/pcma", 8_000): "pcma",
+}
+_MOVED = {
+    "turn_detection": "audio.input.turn_detection",
+    "input_audio_format": "audio.input.format",
+    "output_audio_format": "audio.output.format",
+    "modalities": "output_modalities",
+}
+"""Fields of the API's beta that change sound or turns, and where they stand now."""
 
 
 def _merge_turn_detection(settings: Settings, detection: BaseModel | None) -> Settings:

@@ -18,10 +18,10 @@ from openai.types.realtime.realtime_server_event import ConversationItemRetrieve
 from pydantic import BaseModel
 
 from duologue import events
-from duologue.audio import REPLY_RATE, AudioChunk
+from duologue.audio import REPLY_RATE, AudioChunk, LineFormat
 from duologue.events import Settings
 from duologue.items import Item
-from duologue.transports.realtime.decode import WIRE_RATE
+from duologue.transports.realtime.formats import Writer
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -30,6 +30,12 @@ _DELTA = (
 )
 _PAIRS = 16  # of metadata
 _CONVERSATION = "conv_default"
+_FORMATS: dict[LineFormat, dict[str, Any]] = {
+    "pcm24": {"type": "audio/pcm", "rate": 24_000},
+    "pcm16": {"type": "audio/pcm", "rate": 16_000},
+    "pcmu": {"type": "audio/pcmu"},
+    "pcma": {"type": "audio/pcma"},
+}
 _NO_USAGE = {"total_tokens": 0, "input_tokens": 0, "output_tokens": 0}
 
 _EAGERNESS = {"patient": "low", "normal": "medium", "quick": "high"}
@@ -46,6 +52,8 @@ class Encoder:
     def __init__(self, model: str, *, extensions: bool = False) -> None:
         self._model = model
         self._extensions = extensions
+        self._session: dict[str, Any] = {}  # what the client is told of it, but for its settings
+        self._writer = Writer("pcm24")
 
     def encode(self, event: events.ServerEvent) -> Iterator[str]:
         """The messages for one event, none to many."""
@@ -53,13 +61,16 @@ class Encoder:
             if self._extensions:
                 yield _extension(event)
             return
+        if isinstance(event, events.SessionStarted | events.SettingsApplied):
+            yield self._session_message(event)
+            return
         for message in self._messages(event):
             yield message.to_json(indent=None)  # type: ignore[attr-defined]
 
     def _messages(self, event: events.ServerEvent) -> Iterator[BaseModel]:
         match event:
             case events.ReplyDelta():
-                yield from _reply_delta(event)
+                yield from self._reply_delta(event)
             case events.ReplyItemAdded():
                 yield from _reply_item(event)
             case events.ReplyDone():
@@ -68,39 +79,70 @@ class Encoder:
                 yield from _turn_committed(event)
             case events.ItemAdded():
                 yield from _item_added(event)
-            case events.SessionStarted(_, settings):
-                yield _event(wire.SessionCreatedEvent, session=self._session(settings))
-            case events.SettingsApplied(settings):
-                yield _event(wire.SessionUpdatedEvent, session=self._session(settings))
             case events.ItemsWithdrawn(item_ids):
                 for item_id in item_ids:
                     yield _event(wire.ConversationItemDeletedEvent, item_id=item_id)
             case _:
                 yield _SIMPLE[type(event)](event)
 
-    def _session(self, settings: Settings) -> dict[str, Any]:
-        detection = {
-            **_ending(settings),
-            "threshold": settings.threshold,
-            "prefix_padding_ms": round(settings.prefix_padding * 1000),
-            "create_response": settings.create_response,
-            "interrupt_response": settings.interrupt_response,
-            "idle_timeout_ms": _milliseconds(settings.idle_timeout),
-        }
-        pcm = {"type": "audio/pcm", "rate": WIRE_RATE}
-        return {
-            "type": "realtime",
-            "model": self._model,
-            "instructions": settings.instructions,
-            "output_modalities": ["audio"] if settings.aloud else ["text"],
-            "audio": {
-                "input": {
-                    "format": pcm,
-                    "turn_detection": detection if settings.turn_detection else None,
-                },
-                "output": {"format": pcm},
+    def _session_message(self, event: events.SessionStarted | events.SettingsApplied) -> str:
+        """The session as it is. The package's types have no id, and no sound at 16 kHz."""
+        kind, settings = "session.updated", event.settings
+        if isinstance(event, events.SessionStarted):
+            kind = "session.created"
+            ends = {"expires_at": event.expires_at} if event.expires_at else {}
+            self._session = {"id": event.session_id, "object": "realtime.session", **ends}
+        if settings.sound_out != self._writer.format:
+            self._writer = Writer(settings.sound_out)
+        session = {**self._session, **_session(self._model, settings)}
+        return json.dumps({"type": kind, "event_id": _event_id(), "session": session})
+
+    def _reply_delta(self, event: events.ReplyDelta) -> Iterator[BaseModel]:
+        content = _content(event.response_id, event.item_id)
+        if event.text:
+            words = wire.ResponseAudioTranscriptDeltaEvent
+            kind = words if event.aloud else wire.ResponseTextDeltaEvent
+            yield _event(kind, **content, delta=_whole(event.text))
+        if event.audio:
+            samples = event.audio.at(REPLY_RATE).samples
+            for start in range(0, len(samples), _DELTA):
+                piece = AudioChunk(samples[start : start + _DELTA], REPLY_RATE)
+                if data := self._writer.push(piece):
+                    sound = base64.b64encode(data).decode()
+                    yield _event(wire.ResponseAudioDeltaEvent, **content, delta=sound)
+
+
+def _session(model: str, settings: Settings) -> dict[str, Any]:
+    detection = {
+        **_ending(settings),
+        "threshold": settings.threshold,
+        "prefix_padding_ms": round(settings.prefix_padding * 1000),
+        "create_response": settings.create_response,
+        "interrupt_response": settings.interrupt_response,
+        "idle_timeout_ms": _milliseconds(settings.idle_timeout),
+    }
+    return {
+        "type": "realtime",
+        "model": model,
+        "instructions": settings.instructions,
+        "output_modalities": ["audio"] if settings.aloud else ["text"],
+        "audio": {
+            "input": {
+                "format": _FORMATS[settings.sound_in],
+                "transcription": None,
+                "noise_reduction": None,
+                "turn_detection": detection if settings.turn_detection else None,
             },
-        }
+            "output": {"format": _FORMATS[settings.sound_out], "voice": "default", "speed": 1.0},
+        },
+        "tools": [],
+        "tool_choice": "auto",
+        "max_output_tokens": "inf",
+        "tracing": None,
+        "truncation": "auto",
+        "prompt": None,
+        "include": None,
+    }
 
 
 def _reply_item(event: events.ReplyItemAdded) -> Iterator[BaseModel]:
@@ -112,21 +154,6 @@ def _reply_item(event: events.ReplyItemAdded) -> Iterator[BaseModel]:
     part = _part("", aloud=event.asked.aloud)
     content = _content(event.response_id, event.item_id)
     yield _event(wire.ResponseContentPartAddedEvent, **content, part=part)
-
-
-def _reply_delta(event: events.ReplyDelta) -> Iterator[BaseModel]:
-    content = _content(event.response_id, event.item_id)
-    if event.text:
-        kind = (
-            wire.ResponseAudioTranscriptDeltaEvent if event.aloud else wire.ResponseTextDeltaEvent
-        )
-        yield _event(kind, **content, delta=_whole(event.text))
-    if event.audio:
-        samples = event.audio.at(REPLY_RATE)
-        for start in range(0, len(samples.samples), _DELTA):
-            piece = AudioChunk(samples.samples[start : start + _DELTA], REPLY_RATE)
-            sound = base64.b64encode(piece.pcm16()).decode()
-            yield _event(wire.ResponseAudioDeltaEvent, **content, delta=sound)
 
 
 def _reply_done(event: events.ReplyDone) -> Iterator[BaseModel]:
@@ -234,6 +261,17 @@ def _transcribed(event: events.UserTranscribed) -> BaseModel:
     )
 
 
+def _not_transcribed(event: events.UserNotTranscribed) -> BaseModel:
+    error = event.error
+    message = _whole(str(error))
+    return _event(
+        wire.ConversationItemInputAudioTranscriptionFailedEvent,
+        item_id=event.item_id,
+        content_index=0,
+        error={"type": error.type, "code": error.code, "message": message},
+    )
+
+
 def _truncated(event: events.ReplyTruncated) -> BaseModel:
     return _event(
         wire.ConversationItemTruncatedEvent,
@@ -281,6 +319,7 @@ _SIMPLE: dict[type, Callable[[Any], BaseModel]] = {
     events.AudioCleared: lambda _: _event(wire.InputAudioBufferClearedEvent),
     events.UserOverheard: _overheard,
     events.UserTranscribed: _transcribed,
+    events.UserNotTranscribed: _not_transcribed,
     events.ReplyTruncated: _truncated,
     events.IdleTimedOut: _idle,
     events.ErrorOccurred: _error,
@@ -290,9 +329,11 @@ _SIMPLE: dict[type, Callable[[Any], BaseModel]] = {
 def _event(model: type[_Model], **fields: Any) -> _Model:
     """An event of this kind, with an id of its own."""
     (kind,) = model.model_fields["type"].annotation.__args__  # type: ignore[union-attr]
-    return model.model_validate(
-        {"type": kind, "event_id": f"event_{secrets.token_hex(8)}", **fields}
-    )
+    return model.model_validate({"type": kind, "event_id": _event_id(), **fields})
+
+
+def _event_id() -> str:
+    return f"event_{secrets.token_hex(8)}"
 
 
 def _output(response_id: str) -> dict[str, Any]:
