@@ -42,8 +42,11 @@ class Call:
         settings: Settings = Settings(),
         limits: Limits = Limits(),
         endpoint: Endpoint | None = None,
+        *,
+        withdraws: bool = True,
     ) -> None:
-        self.line, self.record, self.clock = MemoryTransport(), MemoryRecord(), FakeClock()
+        self.line = MemoryTransport(withdraws=withdraws)
+        self.record, self.clock = MemoryRecord(), FakeClock()
         self.model = model
         self.session = Session(
             self.line,
@@ -84,8 +87,10 @@ async def call(
     settings: Settings = Settings(),
     limits: Limits = Limits(),
     endpoint: Endpoint | None = None,
+    *,
+    withdraws: bool = True,
 ) -> AsyncIterator[Call]:
-    call = Call(model, settings, limits, endpoint)
+    call = Call(model, settings, limits, endpoint, withdraws=withdraws)
     running = asyncio.create_task(call.session.run())
     await settle()
     try:

@@ -120,6 +120,32 @@ async def test_who_goes_on_as_the_reply_begins_gets_one_turn_of_both_halves() ->
         assert c.record.patience == 1.25
 
 
+async def test_to_a_client_that_takes_nothing_back_both_halves_are_items_and_one_to_the_model() -> (
+    None
+):
+    model = ScriptedModel([say("One. ", 3.0)], transcript="half")
+    async with call(model, withdraws=False) as c:
+        await c.live(tone(1), silence(1.3, INPUT_RATE), tone(1), silence(1.4, INPUT_RATE))
+        assert c.line.told(ItemsWithdrawn) == []
+        assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"] * 2
+        first, second = c.record.saved
+        assert first.utterance.duration == pytest.approx(1 + 0.4, abs=0.1)
+        assert second.utterance.duration > 0.9 + 1
+        prompt = model.prompts[1]
+        assert prompt.items == []
+        assert np.array_equal(
+            prompt.utterance.samples,
+            np.concatenate([first.utterance.samples, second.utterance.samples]),
+        )
+        assert first.receipt.cut == "resumed"
+        assert c.record.patience == 1.25
+        told = [event.item_id for event in c.line.told(UserTranscribed)]
+        assert told == [turn.item.id for turn in (first, second)]
+        await c.live(silence(3, INPUT_RATE), tone(1), silence(1.4, INPUT_RATE))
+        # Of the reply that came too early, no model hears.
+        assert [item.said for item in model.prompts[2].items] == ["half", "half", "One."]
+
+
 async def test_a_model_that_fails_before_the_turn_has_ended_fails_after_it() -> None:
     async with call(ScriptedModel([ValueError("no")])) as c:
         await c.live(tone(1), silence(0.6, INPUT_RATE))

@@ -31,6 +31,8 @@ from duologue.floor import (
     ReplySounds,
     State,
     TurnSealed,
+    UserPauses,
+    UserSpeaks,
 )
 
 SOUND = silence(1, INPUT_RATE)
@@ -52,6 +54,7 @@ PATHS: dict[State, list[Event]] = {
 EVENTS: tuple[Event, ...] = (
     *(STARTED, PAUSED, RESUMED, DUE, ENDED, SUSPECTED, DENIED),
     *(ReplyRequested(), ReplyCancelled(), ClearRequested(), CommitRequested(), ClientLeft()),
+    *(UserSpeaks(), UserPauses()),
     *(TurnSealed(), ReplySounds(), ReplyGenerated(), ReplyPlayed()),
 )
 
@@ -70,6 +73,13 @@ EXPECTED: dict[tuple[State, type[Event]], tuple[State, list[Action]]] = {
     (L, CommitRequested): (L, [DROP, BEGIN, COMMIT]),
     (L, ReplyRequested): (T, [REQUEST, ANNOUNCE]),
     (L, ClientLeft): (L, [DROP]),
+    (L, UserSpeaks): (H, []),
+    (L, UserPauses): (P, []),
+    **{(state, UserSpeaks): (H, [STOP]) for state in (T, S)},
+    **{(state, UserPauses): (P, [STOP]) for state in (T, S)},
+    (H, ReplyRequested): (T, [REQUEST, ANNOUNCE]),
+    (P, ReplyRequested): (T, [REQUEST, ANNOUNCE]),
+    (E, ReplyRequested): (T, [DROP, REQUEST, ANNOUNCE]),
     (H, SpeechPaused): (P, [ASK]),
     (H, TurnEnded): (A, [START, END]),
     (H, CommitRequested): (L, [COMMIT]),
@@ -131,8 +141,9 @@ IMPOSSIBLE = {
     *((state, SpeechDenied) for state in (L, H, P, E, A, T, S)),
     # What the dialogue takes for something else, or refuses.
     *((state, CommitRequested) for state in (A, D)),
-    *((state, ReplyRequested) for state in (H, P, E, A, T)),
+    *((state, ReplyRequested) for state in (A, T)),
     # What becomes of a reply, where there is none that the client may know of, or it is done.
+    *((state, kind) for kind in (UserSpeaks, UserPauses) for state in (H, P, E, A, D)),
     *((state, TurnSealed) for state in (L, H, P, E, T, S, D)),
     *((state, ReplySounds) for state in (L, H, P, E, S, D)),
     *((state, ReplyGenerated) for state in (L, H, P, E)),

@@ -5,8 +5,9 @@ import os
 from dataclasses import dataclass, replace
 from typing import get_args
 
+import hypothesis
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, Samples, silence
@@ -81,13 +82,16 @@ _PIECE = 3 * WINDOW  # samples of sound that come at once
 class World:
     """A dialogue, and what is around it: a user, a client, a model, Smart Turn, a clock."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, withdraws: bool) -> None:
         self.now, self.windows = 0.0, 0
         self.conversation = Conversation()
         self.kept: set[Item] = set()
         self.detector = TurnDetector(LoudnessVad(), settings, Patience())
         capabilities = Capabilities(True, True, True, "", overhears="speech", reads=True)
-        self.dialogue = Dialogue("sess", self.detector, capabilities, self.conversation)
+        self.dialogue = Dialogue(
+            "sess", self.detector, capabilities, self.conversation, withdraws=withdraws
+        )
+        self.withdraws = withdraws
         self.making: int | None = None  # the reply that the model makes
         self.words = itertools.count()
         self.looks: list[int] = []
@@ -168,7 +172,9 @@ class World:
     def change(self, changes: dict[str, object]) -> None:
         settings = replace(self.detector.settings, **changes)  # type: ignore[arg-type]
         # Sound of the one mode is no sound of the other.
-        self.line.forgotten += settings.turn_detection != self.detector.settings.turn_detection
+        old = self.detector.settings
+        self.line.forgotten += settings.turn_detection != old.turn_detection
+        self.line.forgotten += settings.half_duplex and not old.half_duplex
         self.receive(SettingsChanged(settings))
 
     def truncate(self, back: int, heard: float) -> None:
@@ -213,6 +219,8 @@ class World:
         if self.ended:
             return
         self.line.forgotten += isinstance(event, ClearRequested)
+        now = self.detector.settings
+        self.line.overlaps = not now.interrupt_response and not now.half_duplex
         for effect in self.dialogue.receive(event, self.now):
             self._perform(effect)
         self._check()
@@ -261,6 +269,7 @@ class World:
         self.kept.add(item)
 
     def _tell(self, event: ServerEvent) -> None:
+        assert self.withdraws or not isinstance(event, ItemsWithdrawn)
         self.line.check(event)
         if isinstance(event, ReplyItemAdded):
             self.answers.append(event.item_id)
@@ -306,6 +315,7 @@ class Line:
         words: ids of the utterances whose words it was told, or that there are none.
         items: ids of the items that are in the conversation, as far as it was told.
         forgotten: how often it has forgotten an utterance.
+        overlaps: it lets nobody interrupt a reply, and hears what is said beside it.
         replying: it was told of a reply, and not of its end.
     """
 
@@ -315,6 +325,7 @@ class Line:
         self.items: set[str] = set()
         self.words: set[str] = set()
         self.forgotten = 0
+        self.overlaps = False
         self._reply: str | None = None
         self._item: str | None = None  # of the reply
         self._done: set[str] = set()
@@ -329,7 +340,9 @@ class Line:
         match event:
             case TurnStarted(item_id):
                 assert item_id not in self.begun
-                assert not self.replying, "the user has the floor, and the reply has not ended"
+                assert self.overlaps or not self.replying, (
+                    "the reply of the last turn has not ended"
+                )
                 self.begun.add(item_id)
                 self._ducked = None
             case ReplyDucked(item_id):
@@ -423,6 +436,8 @@ CHANGES: list[Changes] = [
     {"create_response": False},
     {"interrupt_response": True},
     {"interrupt_response": False},
+    {"half_duplex": True},
+    {"half_duplex": False},
     {"turn_detection": True},
     {"turn_detection": False},
     *[Changes(patience=patience) for patience in PATIENCE],
@@ -498,10 +513,11 @@ SESSIONS = st.lists(
 )
 
 
-@given(SESSIONS, st.sampled_from(CHANGES))
-@settings(max_examples=int(os.environ.get("SESSIONS", "2000")))
-def test_whatever_happens(steps: list[Step], changes: dict[str, object]) -> None:
-    world = World(replace(Settings(), **changes))  # type: ignore[arg-type]
+@given(SESSIONS, st.sampled_from(CHANGES), st.booleans())
+@hypothesis.settings(max_examples=int(os.environ.get("SESSIONS", "2000")))
+def test_whatever_happens(steps: list[Step], changes: Changes, withdraws: bool) -> None:
+    settings = replace(Settings(), **changes)  # type: ignore[arg-type]
+    world = World(settings, withdraws=withdraws)
     for happens in steps:
         happens.happen(world)
     world.hang_up()

@@ -128,8 +128,9 @@ async def test_truncating_what_is_not_there_is_an_error() -> None:
         assert isinstance(c.line.told(ErrorOccurred)[0].error, InvalidEvent)
 
 
-async def test_without_barge_in_the_microphone_is_deaf_until_the_reply_was_heard() -> None:
-    async with call(ScriptedModel([say("Hi.", 3.0)]), Settings(interrupt_response=False)) as c:
+async def test_a_line_in_half_duplex_is_deaf_until_the_reply_was_heard() -> None:
+    settings = Settings(interrupt_response=False, half_duplex=True)
+    async with call(ScriptedModel([say("Hi.", 3.0)]), settings) as c:
         await c.speak()
         await c.clock.advance(1)
         await c.speak()

@@ -32,14 +32,17 @@ def question_of(asked: ReplyRequested, conversation: Conversation) -> Question:
     Raises:
         InvalidEvent: it refers to an item that is not there.
     """
-    items = list(conversation)
+    items = [item for item in conversation if not item.superseded]
     if asked.input is not None:
         items = [_item_of(part, conversation) for part in asked.input]
     spoken = next((item for item in reversed(items) if item.role != "system"), None)
     if not spoken or not spoken.sound:
         return Question(asked, silence(0, INPUT_RATE), items, None)
-    rest = [item for item in items if item is not spoken]
-    return Question(asked, spoken.sound, rest, spoken if asked.input is None else None)
+    if asked.input is not None:
+        rest = [item for item in items if item is not spoken]
+        return Question(asked, spoken.sound, rest, None)
+    rest = [item for item in items if item not in spoken.chain]
+    return Question(asked, spoken.utterance, rest, spoken)
 
 
 def _item_of(part: Item | str, conversation: Conversation) -> Item:

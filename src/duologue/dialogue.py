@@ -94,6 +94,8 @@ from duologue.floor import (
     ReplySounds,
     State,
     TurnSealed,
+    UserPauses,
+    UserSpeaks,
 )
 from duologue.items import Conversation, Item, Turn, copy
 from duologue.model import Capabilities, Prompt
@@ -126,6 +128,8 @@ class Dialogue:
         capabilities: Capabilities,
         conversation: Conversation,
         now: float = 0.0,
+        *,
+        withdraws: bool = True,
     ) -> None:
         """A dialogue that goes on with a conversation.
 
@@ -135,12 +139,15 @@ class Dialogue:
             capabilities: of the model.
             conversation: that it goes on with. Others may go on with it, too.
             now: by the session's clock.
+            withdraws: the client understands that what it was told becomes part of the next item; else,
+                what was told stays told.
         """
         self.turns = 0
         self.at_rest_since = now
         self._id = session_id
         self._detector = detector
         self._capabilities = capabilities
+        self._withdraws = withdraws
         self._conversation = conversation
         self._floor = Floor()
         self._overhearing = Overhearing(
@@ -213,12 +220,11 @@ class Dialogue:
             case Transcribed():
                 self._write_down(event)
             case SoundSent(item_id):
-                self._note_sent(item_id)
+                self._replies.note_sent(item_id)
             case DrainRequested():
                 self._drain()
             case ClientLeft():
-                self._follow(event)
-                self._replies.effects += self._overhearing.stop()
+                self._leave(event)
 
     # What the client wants.
 
@@ -251,7 +257,7 @@ class Dialogue:
             case PlaybackTruncated(item_id, heard):
                 self._truncate(item_id, heard)
             case PlaybackStarted(item_id, ago):
-                self._note_playback(item_id, ago)
+                self._replies.note_playback(item_id, ago)
             case CutMarked():
                 self._mark_cut()
             case Pinged():
@@ -265,6 +271,10 @@ class Dialogue:
             self._detector.close()  # nothing was said since: the user cannot go on with it any more
             self._advance()
             return
+        if self._overlaps:
+            self._utterance = self._detector.commit().utterance
+            self._commit_beside()
+            return
         if begun := self._detector.believe():
             self._follow(begun)
         if self._detector.playing and self._detector.settings.turn_detection:
@@ -274,6 +284,8 @@ class Dialogue:
         self._follow(CommitRequested())
 
     def _clear(self) -> None:
+        if self._speaks_beside:
+            self._item = None
         self._detector.clear()
         self._follow(ClearRequested())
 
@@ -287,11 +299,13 @@ class Dialogue:
                 f"{self._replies.made.response.id}. Wait until the response is finished before creating "
                 "a new one."
             )
-        if self.state not in (State.LISTENING, State.SPEAKING, State.DUCKED):
+        settings = self._detector.settings
+        beside = not settings.interrupt_response and not settings.half_duplex
+        if self.state in (State.HEARING, State.PAUSED, State.EARLY) and not beside:
             raise InvalidEvent(
                 "the user is speaking; a response can be created when the turn has ended"
             )
-        aloud = self._detector.settings.aloud if event.aloud is None else event.aloud
+        aloud = settings.aloud if event.aloud is None else event.aloud
         asked = replace(event, aloud=aloud)
         question = question_of(asked, self._conversation)
         if not question.utterance.duration and not self._capabilities.reads:
@@ -331,11 +345,25 @@ class Dialogue:
             self._clear()
         if (new.instructions, new.aloud) != (old.instructions, old.aloud):
             self._drop_prepared()
+        beside = self._speaks_beside
         self._detector.settings = new
+        self._set_playing()
+        if self._overlaps and self._committed:
+            self._detector.close()  # what is said from now on is another turn
+        if beside and not self._overlaps:
+            self._take_floor(interrupts=new.interrupt_response)
         self._send(SettingsApplied(new))
         for name in event.left_out:
             error = InvalidField(f"{name} is left out: this model calls no functions", name)
             self._replies.effects.append(Refuse(error, event.event_id))
+
+    def _take_floor(self, *, interrupts: bool) -> None:
+        """What the user says beside a reply interrupts it after all; or is not heard any more."""
+        if interrupts:
+            self._follow(UserPauses() if self._detector.pause else UserSpeaks())
+        else:
+            self._item = None
+            self._detector.clear()
 
     def _edit(self, event: ItemCreated | ItemRequested | ItemRemoved) -> None:
         """Change the conversation, or show an item of it."""
@@ -386,23 +414,6 @@ class Dialogue:
             self._replies.cut(item, played)
         self._send(ReplyTruncated(item_id, played))
 
-    def _note_playback(self, item_id: str, ago: float) -> None:
-        """Write down when the reply was first played. A report that comes too late is worth nothing."""
-        item = self._answered(item_id)
-        if item and item.receipt.sent is not None:
-            item.receipt.played = max(item.receipt.sent, self._since_last_word - ago)
-            self._replies.effects.append(SaveFigures(Turn(item)))
-
-    def _note_sent(self, item_id: str) -> None:
-        item = self._answered(item_id)
-        if item and item.receipt.sent is None:
-            item.receipt.sent = self._since_last_word
-
-    def _answered(self, item_id: str) -> Item | None:
-        """What the user said last, if this item answers it."""
-        answer = self._item.response.item if self._item and self._item.response else None
-        return self._item if answer and answer.id == item_id else None
-
     def _mark_cut(self) -> None:
         turns = self._conversation.turns()
         if not turns:
@@ -446,17 +457,58 @@ class Dialogue:
     def _follow_detector(self, event: DetectorEvent) -> None:
         match event:
             case LimitNear():
-                item = self._item if self.state is State.HEARING else None
+                item = None if self._committed else self._item
                 self._send(LimitApproached(item.id if item else None, event.left))
+            case _ if self._overlaps:
+                self._follow_beside(event)
             case TurnEnded() if not self._detector.settings.create_response:
                 self._utterance = event.utterance
                 self._follow(CommitRequested())
             case _:
                 self._follow(event)
 
+    def _follow_beside(self, event: DetectorEvent) -> None:
+        """What the user says beside a reply becomes an item, and nobody answers it unasked."""
+        match event:
+            case SpeechStarted(at):
+                self._begin_turn(at)
+            case SpeechPaused():
+                self._ask(event)
+            case TurnEnded(utterance):
+                self._utterance = utterance
+                self._commit_beside()
+
+    def _commit_beside(self) -> None:
+        self._commit_turn()
+        self._replies.ask_for_words(self._item)
+
+    @property
+    def _overlaps(self) -> bool:
+        """Whether a reply is made or sounds that goes on whatever the user says."""
+        settings = self._detector.settings
+        listens = settings.turn_detection and not settings.half_duplex
+        answering = self.state in (State.THINKING, State.SPEAKING, State.DUCKED)
+        return listens and not settings.interrupt_response and answering
+
+    @property
+    def _speaks_beside(self) -> bool:
+        """Whether the user says something beside such a reply."""
+        return self._overlaps and self._has_open_item
+
+    @property
+    def _has_open_item(self) -> bool:
+        """Whether the user says something that is not committed."""
+        return self._item is not None and not self._committed and self._detector.is_open
+
     def _is_deaf(self) -> bool:
-        """Whether what comes in is not listened to: a reply is under way and may not be interrupted."""
-        return self.is_answering and not self._detector.settings.interrupt_response
+        """Whether what comes in is not listened to: a reply is under way and the line is half duplex."""
+        settings = self._detector.settings
+        return self.is_answering and settings.half_duplex and not settings.interrupt_response
+
+    def _set_playing(self) -> None:
+        """Let the detector know whether speech would interrupt something."""
+        sounds = self.state in (State.SPEAKING, State.DUCKED)
+        self._detector.playing = sounds and not self._overlaps
 
     def _watch_idle(self, seconds: float) -> None:
         """So many seconds have passed, with sound or without."""
@@ -477,6 +529,12 @@ class Dialogue:
         if self.state is State.EARLY:
             self._follow(self._detector.commit())
 
+    def _leave(self, event: ClientLeft) -> None:
+        if self._speaks_beside:
+            self._keep_turn()
+        self._follow(event)
+        self._replies.effects += self._overhearing.stop()
+
     # What the table says.
 
     def _follow(self, event: Event | None) -> None:
@@ -484,8 +542,11 @@ class Dialogue:
         while event:
             for action in self._floor.receive(event):
                 self._do(action, event)
-            self._detector.playing = self.state in (State.SPEAKING, State.DUCKED)
+            self._set_playing()
             if self.state is State.LISTENING:
+                if self._has_open_item and not isinstance(event, ClientLeft):
+                    event = UserPauses() if self._detector.pause else UserSpeaks()
+                    continue
                 self._detector.close()
                 self.at_rest_since = self._now
             event = self._due()
@@ -577,17 +638,18 @@ class Dialogue:
         """Seconds."""
         return self._now - self._last_word
 
-    def _begin_turn(self, at: float | None) -> None:
+    def _begin_turn(self, at: float | None) -> Item:
         """The user begins an item.
 
         Args:
             at: where in the session's audio, in seconds, for a client that has to be told.
         """
         self.turns += 1
-        self._item = Item(f"item_u{secrets.token_hex(12)}")
+        self._item = item = Item(f"item_u{secrets.token_hex(12)}")
         self._committed = self._stopped = False
         if at is not None:
-            self._send(TurnStarted(self._item.id, at))
+            self._send(TurnStarted(item.id, at))
+        return item
 
     def _continue_turn(self) -> None:
         """Both halves become one item, under a new id: a late word about the old one must not count."""
@@ -595,6 +657,11 @@ class Dialogue:
         assert old is not None
         self._note_cut(Turn(old), "resumed")
         answer = old.response.item if old.response else None
+        if not self._withdraws:
+            if answer:
+                answer.superseded = True
+            self._begin_turn(self._detector.position).continues = old
+            return
         withdrawn = [item for item in (old, answer) if item and item in self._conversation]
         for item in withdrawn:
             self._withdrawn.add(item.id)
@@ -638,7 +705,7 @@ class Dialogue:
         self._committed = True
         if item.receipt.decided is None:
             item.receipt.decided = self._since_last_word
-        item.sound = self._utterance
+        item.sound = self._own_part(item)
         self._conversation.add(item)
         self._replies.effects.append(Save(item))
         if self._detector.settings.turn_detection:
@@ -662,13 +729,21 @@ class Dialogue:
         assert item is not None
         if self._detector.is_open:
             self._utterance = self._detector.commit().utterance
-        item.sound, item.status = self._utterance, "interrupted"
+        item.sound, item.status = self._own_part(item), "interrupted"
         self._conversation.add(item)
         self._replies.effects.append(Save(item))
 
+    def _own_part(self, item: Item) -> AudioChunk:
+        """Of the utterance, what no item that this one goes on with has."""
+        if not item.continues:
+            return self._utterance
+        before = sum(part.seconds for part in item.chain[:-1])
+        return self._utterance.between(before, self._utterance.duration)
+
     def _items(self) -> list[Item]:
         """The conversation, oldest first, but for what the user says now."""
-        return [item for item in self._conversation if item is not self._item]
+        said = self._item.chain if self._item else []
+        return [item for item in self._conversation if item not in said and not item.superseded]
 
     # The reply.
 
@@ -688,13 +763,12 @@ class Dialogue:
     def _start_requested(self) -> None:
         """Begin the reply that the client asked for."""
         asked, answers = self._asked.asked, self._asked.answers
-        if answers and answers is not self._item:
-            self._item, self._committed, self._last_word = answers, True, self._now
         prompt = self._prompt(self._asked.utterance, self._asked.items, 0)
         prompt = replace(prompt, spoken=bool(self._asked.utterance.duration))
         if asked.instructions is not None:
             prompt = replace(prompt, instructions=asked.instructions)
-        self._replies.start(asked, answers, prompt, self._last_word if answers else self._now)
+        since = self._last_word if answers and answers is self._item else self._now
+        self._replies.start(asked, answers, prompt, since)
 
     def _prompt(self, utterance: AudioChunk, items: Sequence[Item], pause: int) -> Prompt:
         return Prompt(utterance, items, self._detector.settings.instructions, self._id, pause)

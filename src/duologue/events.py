@@ -30,7 +30,9 @@ class Settings:
         silence: seconds of silence that end a turn when `patience` is "fixed".
         time_limit: seconds after which an utterance ends in any case. The server's alone.
         create_response: answer every turn without being asked.
-        interrupt_response: speech stops the reply; False: what comes in during a reply is not heard.
+        interrupt_response: speech stops the reply; False: the reply goes on, and what is said is a turn of
+            its own beside it.
+        half_duplex: without `interrupt_response`, what comes in during a reply is not heard at all.
         idle_timeout: seconds of silence after which the client is told; None: never.
         instructions: for models that take them.
         aloud: replies are spoken; False: they are words alone.
@@ -46,6 +48,7 @@ class Settings:
     time_limit: float = 30.0
     create_response: bool = True
     interrupt_response: bool = True
+    half_duplex: bool = False
     idle_timeout: float | None = None
     instructions: str = ""
     aloud: bool = True

@@ -88,6 +88,16 @@ class TurnSealed:
 
 
 @dataclass(frozen=True, slots=True)
+class UserSpeaks:
+    """What the user says beside a reply, which it may not interrupt, has the floor from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserPauses:
+    """The same, and the user has paused in it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReplySounds:
     """The first sound of the reply is there, and the client may have it."""
 
@@ -116,6 +126,8 @@ Event = (
     | ReplyCancelled
     | ClientLeft
     | TurnSealed
+    | UserSpeaks
+    | UserPauses
     | ReplySounds
     | ReplyGenerated
     | ReplyPlayed
@@ -173,11 +185,18 @@ TRANSITIONS: dict[tuple[State, type[Event]], tuple[State, tuple[Action, ...]]] =
     (_D, ClearRequested): (_S, (_RESTORE,)),
     # The client wants a reply. One at a time: the dialogue refuses what comes while one is made.
     (_L, ReplyRequested): (_T, (_REQUEST, _ANNOUNCE)),
-    (_S, ReplyRequested): (
-        _S,
-        (_REQUEST, _ANNOUNCE),
-    ),  # the last one is made, and goes on to be played
+    # The last one is made, and goes on to be played:
+    (_S, ReplyRequested): (_S, (_REQUEST, _ANNOUNCE)),
     (_D, ReplyRequested): (_D, (_REQUEST, _ANNOUNCE)),
+    # Where the user may not interrupt, a reply is made and sounds beside what the user says. When it is
+    # over, or may be interrupted after all, the user has the floor.
+    (_H, ReplyRequested): (_T, (_REQUEST, _ANNOUNCE)),
+    (_P, ReplyRequested): (_T, (_REQUEST, _ANNOUNCE)),
+    (_E, ReplyRequested): (_T, (_DROP, _REQUEST, _ANNOUNCE)),
+    (_L, UserSpeaks): (_H, ()),
+    (_L, UserPauses): (_P, ()),
+    **{(state, UserSpeaks): (_H, (_STOP,)) for state in (_T, _S)},
+    **{(state, UserPauses): (_P, (_STOP,)) for state in (_T, _S)},
     # The client wants a reply no more. It cannot mean one that it does not know of.
     (_A, ReplyCancelled): (_L, (_COMMIT, _ANNOUNCE, _STOP)),
     (_T, ReplyCancelled): (_L, (_STOP,)),
@@ -215,8 +234,10 @@ _WHY: dict[type[Event], str] = {
     ReplyDue: "the detector calls for a reply once in a pause",
     TurnEnded: "the detector ends a turn once",
     CommitRequested: "the dialogue takes a commit in AWAITED for a seal, and in DUCKED for speech",
-    ReplyRequested: "the dialogue refuses a request while a reply is made or the user speaks",
+    ReplyRequested: "the dialogue refuses a request while a reply is made",
     TurnSealed: "the dialogue seals a turn once, when it has ended",
+    UserSpeaks: "the user speaks beside a reply that sounds in full",
+    UserPauses: "the user speaks beside a reply that sounds in full",
     ReplySounds: "the first sound of a reply is sent once, when its turn has ended",
     ReplyGenerated: "the dialogue keeps the end of a reply to itself until its turn has ended",
     ReplyPlayed: "only a reply that sounds can have been played",

@@ -43,6 +43,8 @@ class Item:
         status: "interrupted": not all of it was made, or not all was heard.
         response: that made the item, or that answers it.
         receipt: how the end of what was said was found, and how long the answer took.
+        continues: the item that this one goes on with: the user had not finished.
+        superseded: the reply came before the user had finished; it is there for the client, not for models.
         name: of the function.
         call_id: that joins a call and its output.
     """
@@ -57,6 +59,8 @@ class Item:
     status: Status = "in_progress"
     response: "Response | None" = None
     receipt: Receipt = field(default_factory=Receipt)
+    continues: "Item | None" = None
+    superseded: bool = False
     name: str = ""
     call_id: str = ""
 
@@ -64,6 +68,16 @@ class Item:
     def turn_id(self) -> str:
         """What recordings and figures of a spoken item go by."""
         return self.id.removeprefix("item_u")
+
+    @property
+    def chain(self) -> list["Item"]:
+        """The items that this one goes on with, and itself, oldest first."""
+        return [*(self.continues.chain if self.continues else []), self]
+
+    @property
+    def utterance(self) -> AudioChunk:
+        """All that was said in them, as one sound."""
+        return concatenate((item.sound for item in self.chain if item.sound), INPUT_RATE)
 
     @property
     def said(self) -> str:

@@ -119,6 +119,7 @@ class Replies:
         self._conversation = conversation
         self._patience = patience
         self._count = 0
+        self._closed: list[Reply] = []  # the last that is over: reports of it may still come
         self._wordless: set[str] = set()  # ids of items of which the client was told so
 
     @property
@@ -196,7 +197,8 @@ class Replies:
 
     def _send_chunk(self, reply: Reply, chunk: ReplyChunk) -> None:
         response, answered = reply.response, reply.response.answers
-        if chunk.user_text is not None and answered:
+        # Of an item that goes on with another, the model has heard more than is in it.
+        if chunk.user_text is not None and answered and not answered.continues:
             self.transcribe(answered, chunk.user_text)
         if not chunk.audio and not chunk.text:
             return
@@ -356,6 +358,22 @@ class Replies:
         else:
             reply.response.receipt.heard = 0.0
 
+    def note_sent(self, item_id: str) -> None:
+        """Sound of this item was handed to the connection."""
+        for reply in (*self._all(), *self._closed):
+            receipt = reply.response.receipt
+            if reply.item and reply.item.id == item_id and receipt.sent is None:
+                receipt.sent = self.now - reply.since
+
+    def note_playback(self, item_id: str, ago: float) -> None:
+        """The first sound of this item was played. A report that comes too late is worth nothing."""
+        for reply in (*self._all(), *self._closed):
+            receipt, answered = reply.response.receipt, reply.response.answers
+            if reply.item and reply.item.id == item_id and receipt.sent is not None:
+                receipt.played = max(receipt.sent, self.now - reply.since - ago)
+                if answered:
+                    self.effects.append(SaveFigures(Turn(answered)))
+
     def seal(self, item: Item) -> None:
         """Let an item that is still made grow no further."""
         if self.made and self.made.item is item:
@@ -379,7 +397,7 @@ class Replies:
             reply: to a turn, or to the conversation as it stands.
             whole: it was played to its end, so its user may be waited for less again.
         """
-        response = reply.response
+        response, self._closed = reply.response, [reply]
         if not response.answers:
             return
         turn, receipt = Turn(response.answers), response.receipt

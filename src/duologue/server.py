@@ -93,6 +93,7 @@ class Server:
             silence=config.silence,
             time_limit=config.time_limit,
             interrupt_response=config.barge_in,
+            half_duplex=not config.barge_in,
         )
 
     async def serve(self, transport: Transport, owner: str, conversation: str) -> None:

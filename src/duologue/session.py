@@ -102,7 +102,13 @@ class Record(Protocol):
 
 
 class Transport(Protocol):
-    """A client: iterate over what it wants, send it what it is told."""
+    """A client: iterate over what it wants, send it what it is told.
+
+    Attributes:
+        withdraws: it understands that items which it was told of become part of the next one.
+    """
+
+    withdraws: bool
 
     def __aiter__(self) -> AsyncIterator[ClientEvent]:
         """Ends when the client has hung up, or after `close`."""
@@ -176,7 +182,12 @@ class Session:
         self._outbox = Outbox(limits.unsent)
         self._detector = TurnDetector(vad, settings, Patience(record.patience))
         self._dialogue = Dialogue(
-            self.id, self._detector, model.capabilities, record.conversation, self._clock.now()
+            self.id,
+            self._detector,
+            model.capabilities,
+            record.conversation,
+            self._clock.now(),
+            withdraws=transport.withdraws,
         )
         self._newest = self._clock.now()  # when the client's newest message came
         self._ahead = 0.0  # seconds of sound that came faster than at `limits.pace`

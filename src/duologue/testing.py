@@ -157,9 +157,11 @@ class MemoryTransport:
     Attributes:
         sent: in order.
         closed: why the server hung up, if it did.
+        withdraws: it understands that items become part of the next one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, withdraws: bool = True) -> None:
+        self.withdraws = withdraws
         self.sent: list[ServerEvent] = []
         self.closed: DuologueError | None = None
         self._events: asyncio.Queue[ClientEvent | None] = asyncio.Queue()

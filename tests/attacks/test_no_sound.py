@@ -159,7 +159,7 @@ async def test_positions_count_the_sound_that_was_sent_and_no_other() -> None:
 
 
 async def test_where_the_user_may_not_interrupt_no_sound_during_the_reply_changes_nothing() -> None:
-    settings = Settings(interrupt_response=False)
+    settings = Settings(interrupt_response=False, half_duplex=True)
     async with call(ScriptedModel([say("Hi.", 3.0)]), settings) as c:
         await c.live(tone(1))
         await c.clock.advance(10)

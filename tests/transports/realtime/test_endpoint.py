@@ -182,9 +182,28 @@ async def test_a_truncated_reply_is_cut_in_the_history_of_the_model(serve: Serve
         assert [item.said for item in model.prompts[1].items] == ["hello", "One two"]
 
 
-async def test_the_official_client_sees_a_turn_withdrawn_and_made_whole(serve: Serve) -> None:
-    model = ScriptedModel([say("One two three.", LONG)])
+async def test_what_the_official_client_was_told_stays_told(serve: Serve) -> None:
+    model = ScriptedModel([HELLO, say("One two three.", LONG)], transcript="half")
     async with client(serve(model)) as connection:
+        await speak(connection, tone(1, 24_000), silence(1.2, 24_000))
+        first = await until(connection, "response.done")
+        await speak(connection, tone(1, 24_000), silence(1.5, 24_000))
+        seen = [*first, *await until(connection, "response.done")]
+        assert {e.type for e in seen if e.type in ("error", "conversation.item.deleted")} == set()
+        committed = [e.item_id for e in seen if e.type == "input_audio_buffer.committed"]
+        assert len(committed) == 2
+        assert model.prompts[1].items == []
+        assert model.prompts[1].utterance.duration > 2.5
+        items: Any = connection.conversation.item
+        for item in committed:
+            await items.retrieve(item_id=item)
+            retrieved = (await until(connection, "conversation.item.retrieved"))[-1]
+            assert retrieved.item.id == item
+
+
+async def test_a_client_with_extensions_sees_a_turn_withdrawn_and_made_whole(serve: Serve) -> None:
+    model = ScriptedModel([say("One two three.", LONG)])
+    async with client(serve(model), extensions="1") as connection:
         await speak(connection, tone(1, 24_000), silence(1.2, 24_000))
         await until(connection, "response.done")
         await speak(connection, tone(1, 24_000), silence(1.5, 24_000))

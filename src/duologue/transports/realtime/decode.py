@@ -98,6 +98,7 @@ _TURN_DETECTION: Shape = dict.fromkeys(
         "idle_timeout_ms",
         "create_response",
         "interrupt_response",
+        "half_duplex",
     ]
 )
 _SESSION: Shape = {
@@ -401,6 +402,10 @@ def _merge_turn_detection(settings: Settings, detection: BaseModel | None) -> Se
     changes: dict[str, Any] = {"turn_detection": True, "patience": "fixed"}
     if isinstance(detection, SemanticVad):
         changes["patience"] = _PATIENCE[detection.eagerness]
+    if detection.model_extra and isinstance(half := detection.model_extra.get("half_duplex"), bool):
+        changes["half_duplex"] = half
+    elif getattr(detection, "interrupt_response", None) is not None:
+        changes["half_duplex"] = False
     # The API has the numbers for server_vad only; most mean the same for semantic_vad.
     for name in detection.model_fields_set:
         value = getattr(detection, name, None)

@@ -119,6 +119,7 @@ def _session(model: str, settings: Settings) -> dict[str, Any]:
         "prefix_padding_ms": round(settings.prefix_padding * 1000),
         "create_response": settings.create_response,
         "interrupt_response": settings.interrupt_response,
+        **({"half_duplex": True} if settings.half_duplex else {}),
         "idle_timeout_ms": _milliseconds(settings.idle_timeout),
     }
     return {

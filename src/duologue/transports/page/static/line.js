@@ -57,6 +57,7 @@ export class Line {
       ...(fixed ? { type: "server_vad" } : { type: "semantic_vad", eagerness: EAGERNESS[patience] }),
       create_response: true,
       interrupt_response: bargeIn,
+      half_duplex: !bargeIn,
       idle_timeout_ms: Math.round(idleTimeout * 1000),
     };
     this.#send({ type: "session.update", session: { type: "realtime", audio: { input: { turn_detection } } } });
