@@ -4,23 +4,17 @@ Who has the floor is one table (`floor.py`). This is what its actions do: to the
 reply, to the conversation, and for the client.
 """
 
-import logging
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
 
 from duologue import metrics
 from duologue.asking import Question, question_of
-from duologue.audio import INPUT_RATE, AudioChunk, silence
+from duologue.audio import AudioChunk
 from duologue.effects import (
-    Ask,
     Effect,
     Forget,
     Refuse,
     Save,
-    SaveFigures,
-    SavePatience,
     Send,
 )
 from duologue.errors import (
@@ -54,7 +48,6 @@ from duologue.events import (
     ItemRemoved,
     ItemRequested,
     ItemSent,
-    ItemsWithdrawn,
     LimitApproached,
     LimitNear,
     Overheard,
@@ -77,12 +70,8 @@ from duologue.events import (
     SoundSent,
     SpeechPaused,
     SpeechStarted,
-    SpeechStopped,
     Transcribed,
-    TurnCommitted,
     TurnEnded,
-    TurnReopened,
-    TurnStarted,
     Wish,
 )
 from duologue.floor import (
@@ -97,27 +86,21 @@ from duologue.floor import (
     UserPauses,
     UserSpeaks,
 )
-from duologue.items import Conversation, Item, Turn, copy
+from duologue.items import Conversation, Item, copy
 from duologue.model import Capabilities, Prompt
 from duologue.overhearing import Overhearing
-from duologue.receipt import CutBy
 from duologue.replies import Replies
+from duologue.speech import Speech
 from duologue.turn import TurnDetector
 
-logger = logging.getLogger(__name__)
-
-_AT_ONCE = 0.01  # seconds between two things that one window of audio has caused
 _ANSWERING = (State.AWAITED, State.THINKING, State.SPEAKING, State.DUCKED)
 """A reply is made, and the client may know of it."""
-
-_Reason = Literal["turn_detected", "client_cancelled"]
 
 
 class Dialogue:
     """The turns of one session, their replies, and the conversation that they become part of.
 
     Attributes:
-        turns: begun so far.
         at_rest_since: when something last ended that leaves the floor to nobody, by the session's clock.
     """
 
@@ -142,32 +125,29 @@ class Dialogue:
             withdraws: the client understands that what it was told becomes part of the next item; else,
                 what was told stays told.
         """
-        self.turns = 0
         self.at_rest_since = now
         self._id = session_id
         self._detector = detector
         self._capabilities = capabilities
-        self._withdraws = withdraws
         self._conversation = conversation
         self._floor = Floor()
         self._overhearing = Overhearing(
             capabilities.overhears,
             detector,
-            lambda utterance: self._prompt(utterance, self._items(), detector.pause),
+            lambda utterance: self._prompt(utterance, self._speech.before, detector.pause),
         )
         self._now = now
         self._replies = Replies(session_id, conversation, detector.patience, now)
-        self._item: Item | None = None  # what the user says, or said last; None: it was forgotten
-        self._utterance = silence(0, INPUT_RATE)  # its sound, so far
-        self._committed = False  # it is part of the conversation
-        self._stopped = False  # the client was told that the user has finished
-        self._withdrawn: set[str] = set()  # ids of items that became part of the next one
-        self._last_word = now  # when it ended, as far as is known
-        self._pause = 0  # that the detector heard last
+        self._speech = Speech(detector, conversation, self._replies, withdraws=withdraws)
         self._quiet = 0.0  # seconds for which nobody has had the floor
         self._quiet_since = 0.0  # where in the incoming audio they began
         self._draining = False
         self._asked: Question  # the newest
+
+    @property
+    def turns(self) -> int:
+        """Begun so far."""
+        return self._speech.count
 
     @property
     def state(self) -> State:
@@ -272,7 +252,7 @@ class Dialogue:
             self._advance()
             return
         if self._overlaps:
-            self._utterance = self._detector.commit().utterance
+            self._speech.utterance = self._detector.commit().utterance
             self._commit_beside()
             return
         if begun := self._detector.believe():
@@ -280,12 +260,12 @@ class Dialogue:
         if self._detector.playing and self._detector.settings.turn_detection:
             raise NothingToCommit("there is no audio to commit; append some first")
         ended = self._detector.commit()
-        self._utterance, self._last_word = ended.utterance, self._now
+        self._speech.utterance, self._speech.last_word = ended.utterance, self._now
         self._follow(CommitRequested())
 
     def _clear(self) -> None:
         if self._speaks_beside:
-            self._item = None
+            self._speech.item = None
         self._detector.clear()
         self._follow(ClearRequested())
 
@@ -348,7 +328,7 @@ class Dialogue:
         beside = self._speaks_beside
         self._detector.settings = new
         self._set_playing()
-        if self._overlaps and self._committed:
+        if self._overlaps and self._speech.is_committed:
             self._detector.close()  # what is said from now on is another turn
         if beside and not self._overlaps:
             self._take_floor(interrupts=new.interrupt_response)
@@ -362,7 +342,7 @@ class Dialogue:
         if interrupts:
             self._follow(UserPauses() if self._detector.pause else UserSpeaks())
         else:
-            self._item = None
+            self._speech.item = None
             self._detector.clear()
 
     def _edit(self, event: ItemCreated | ItemRequested | ItemRemoved) -> None:
@@ -405,7 +385,7 @@ class Dialogue:
 
     def _truncate(self, item_id: str, played: float) -> None:
         """Keep of an item what the client has played of it."""
-        if item_id not in self._withdrawn:
+        if item_id not in self._speech.withdrawn:
             item = self._find(item_id, "truncating", "truncate")
             if item.role != "assistant" or item.kind != "message":
                 raise InvalidEvent("only an assistant's message can be truncated")
@@ -419,7 +399,7 @@ class Dialogue:
         if not turns:
             raise InvalidEvent("no turn has ended yet, so none can have been cut off")
         if not turns[-1].receipt.cut:
-            self._note_cut(turns[-1], "marked")
+            self._replies.note_cut(turns[-1], "marked")
 
     # What the detector hears.
 
@@ -450,19 +430,18 @@ class Dialogue:
             if self._is_deaf():
                 self._detector.clear()
             self._advance()
-            item = self._item
-            speaks = item is not None and not self._committed and self._detector.is_open
-            self._replies.effects += self._overhearing.follow(item.id if item and speaks else None)
+            item = self._speech.item if self._speech.is_open else None
+            self._replies.effects += self._overhearing.follow(item.id if item else None)
 
     def _follow_detector(self, event: DetectorEvent) -> None:
         match event:
             case LimitNear():
-                item = None if self._committed else self._item
+                item = None if self._speech.is_committed else self._speech.item
                 self._send(LimitApproached(item.id if item else None, event.left))
             case _ if self._overlaps:
                 self._follow_beside(event)
             case TurnEnded() if not self._detector.settings.create_response:
-                self._utterance = event.utterance
+                self._speech.utterance = event.utterance
                 self._follow(CommitRequested())
             case _:
                 self._follow(event)
@@ -471,16 +450,16 @@ class Dialogue:
         """What the user says beside a reply becomes an item, and nobody answers it unasked."""
         match event:
             case SpeechStarted(at):
-                self._begin_turn(at)
+                self._speech.begin(at)
             case SpeechPaused():
-                self._ask(event)
+                self._speech.note_pause(event)
             case TurnEnded(utterance):
-                self._utterance = utterance
+                self._speech.utterance = utterance
                 self._commit_beside()
 
     def _commit_beside(self) -> None:
-        self._commit_turn()
-        self._replies.ask_for_words(self._item)
+        self._speech.commit()
+        self._replies.ask_for_words(self._speech.item)
 
     @property
     def _overlaps(self) -> bool:
@@ -493,12 +472,7 @@ class Dialogue:
     @property
     def _speaks_beside(self) -> bool:
         """Whether the user says something beside such a reply."""
-        return self._overlaps and self._has_open_item
-
-    @property
-    def _has_open_item(self) -> bool:
-        """Whether the user says something that is not committed."""
-        return self._item is not None and not self._committed and self._detector.is_open
+        return self._overlaps and self._speech.is_open
 
     def _is_deaf(self) -> bool:
         """Whether what comes in is not listened to: a reply is under way and the line is half duplex."""
@@ -531,7 +505,7 @@ class Dialogue:
 
     def _leave(self, event: ClientLeft) -> None:
         if self._speaks_beside:
-            self._keep_turn()
+            self._speech.keep()
         self._follow(event)
         self._replies.effects += self._overhearing.stop()
 
@@ -544,7 +518,7 @@ class Dialogue:
                 self._do(action, event)
             self._set_playing()
             if self.state is State.LISTENING:
-                if self._has_open_item and not isinstance(event, ClientLeft):
+                if self._speech.is_open and not isinstance(event, ClientLeft):
                     event = UserPauses() if self._detector.pause else UserSpeaks()
                     continue
                 self._detector.close()
@@ -577,21 +551,23 @@ class Dialogue:
     def _do(self, action: Action, event: Event) -> None:
         match action:
             case Action.BEGIN_TURN:
-                self._begin_turn(event.at if isinstance(event, SpeechStarted) else None)
+                self._speech.begin(event.at if isinstance(event, SpeechStarted) else None)
             case Action.CONTINUE_TURN:
-                self._continue_turn()
+                self._speech.go_on()
             case Action.COMMIT_TURN:
-                self._commit_turn()
+                self._speech.commit()
+                if self.state is State.LISTENING:
+                    self._replies.ask_for_words(self._speech.item)  # nobody answers it
             case Action.FORGET_TURN:
-                self._item = None
+                self._speech.item = None
             case Action.KEEP_TURN:
-                self._keep_turn()
+                self._speech.keep()
             case Action.END_TURN if isinstance(event, TurnEnded):
-                self._end_turn(event)
+                self._speech.end(event)
             case Action.REOPEN_TURN:
-                self._reopen_turn()
+                self._speech.reopen()
             case Action.ASK_ENDPOINT if isinstance(event, SpeechPaused):
-                self._ask(event)
+                self._speech.note_pause(event)
             case _:
                 self._do_with_reply(action, event)
 
@@ -602,7 +578,7 @@ class Dialogue:
             case Action.REQUEST_REPLY if not self._replies.made:
                 self._start_requested()
             case Action.DROP_REPLY:
-                self._replies.drop(committed=self._committed)
+                self._replies.drop(committed=self._speech.is_committed)
             case Action.STOP_REPLY:
                 self._stop_replies(event)
             case Action.FINISH_REPLY:
@@ -631,89 +607,6 @@ class Dialogue:
             gone=isinstance(event, ClientLeft),
         )
 
-    # What the user says.
-
-    @property
-    def _since_last_word(self) -> float:
-        """Seconds."""
-        return self._now - self._last_word
-
-    def _begin_turn(self, at: float | None) -> Item:
-        """The user begins an item.
-
-        Args:
-            at: where in the session's audio, in seconds, for a client that has to be told.
-        """
-        self.turns += 1
-        self._item = item = Item(f"item_u{secrets.token_hex(12)}")
-        self._committed = self._stopped = False
-        if at is not None:
-            self._send(TurnStarted(item.id, at))
-        return item
-
-    def _continue_turn(self) -> None:
-        """Both halves become one item, under a new id: a late word about the old one must not count."""
-        old = self._item
-        assert old is not None
-        self._note_cut(Turn(old), "resumed")
-        answer = old.response.item if old.response else None
-        if not self._withdraws:
-            if answer:
-                answer.superseded = True
-            self._begin_turn(self._detector.position).continues = old
-            return
-        withdrawn = [item for item in (old, answer) if item and item in self._conversation]
-        for item in withdrawn:
-            self._withdrawn.add(item.id)
-            self._conversation.remove(item)
-            self._replies.effects.append(Forget(item))
-        self._send(ItemsWithdrawn(tuple(item.id for item in withdrawn)))
-        self._begin_turn(self._detector.began)
-
-    def _ask(self, event: SpeechPaused) -> None:
-        self._pause = event.pause
-        ago = self._detector.position - event.last_word + self._detector.behind
-        self._last_word = self._now - ago
-        if self._detector.settings.patience != "fixed":
-            self._replies.effects.append(Ask(event.pause, event.sound))
-
-    def _end_turn(self, event: TurnEnded) -> None:
-        item = self._item
-        assert item is not None
-        receipt = item.receipt
-        receipt.decided = self._since_last_word
-        receipt.pause = event.pause
-        receipt.early = (receipt.started or 0.0) < receipt.decided - _AT_ONCE
-        self._send_stopped()
-
-    def _send_stopped(self) -> None:
-        """The user seems to have finished."""
-        if self._item and not self._stopped:
-            self._stopped = True
-            self._send(SpeechStopped(self._item.id, self._detector.position))
-
-    def _reopen_turn(self) -> None:
-        """The user goes on with an item that was told as ended."""
-        if self._item and self._stopped:
-            self._stopped = False
-            self._send(TurnReopened(self._item.id, self._detector.position))
-
-    def _commit_turn(self) -> None:
-        """Make what the user said part of the conversation."""
-        item, before = self._item, self._conversation.newest
-        assert item is not None
-        self._committed = True
-        if item.receipt.decided is None:
-            item.receipt.decided = self._since_last_word
-        item.sound = self._own_part(item)
-        self._conversation.add(item)
-        self._replies.effects.append(Save(item))
-        if self._detector.settings.turn_detection:
-            self._send_stopped()
-        self._send(TurnCommitted(item.id, before.id if before else None))
-        if self.state is State.LISTENING:
-            self._replies.ask_for_words(item)  # nobody answers it, who would tell them
-
     def _write_down(self, event: Transcribed) -> None:
         """Somebody has written down what an item says."""
         item = self._conversation.find(event.item_id)
@@ -724,41 +617,22 @@ class Dialogue:
         else:
             self._replies.transcribe(item, event.words)
 
-    def _keep_turn(self) -> None:
-        item = self._item
-        assert item is not None
-        if self._detector.is_open:
-            self._utterance = self._detector.commit().utterance
-        item.sound, item.status = self._own_part(item), "interrupted"
-        self._conversation.add(item)
-        self._replies.effects.append(Save(item))
-
-    def _own_part(self, item: Item) -> AudioChunk:
-        """Of the utterance, what no item that this one goes on with has."""
-        if not item.continues:
-            return self._utterance
-        before = sum(part.seconds for part in item.chain[:-1])
-        return self._utterance.between(before, self._utterance.duration)
-
-    def _items(self) -> list[Item]:
-        """The conversation, oldest first, but for what the user says now."""
-        said = self._item.chain if self._item else []
-        return [item for item in self._conversation if item not in said and not item.superseded]
-
     # The reply.
 
     def _start_reply(self, event: Event) -> None:
         """Begin the answer to what the user says."""
-        item = self._item
+        item = self._speech.item
         assert item is not None
         if isinstance(event, ReplyDue | TurnEnded):
-            self._utterance = event.utterance
+            self._speech.utterance = event.utterance
         if isinstance(event, TurnEnded) and not event.pause:
-            self._last_word = self._now  # the time limit: it was not the last
+            self._speech.last_word = self._now  # the time limit: it was not the last
         in_pause = isinstance(event, ReplyDue) or (isinstance(event, TurnEnded) and event.pause)
-        prompt = self._prompt(self._utterance, self._items(), self._pause if in_pause else 0)
+        prompt = self._prompt(
+            self._speech.utterance, self._speech.before, self._speech.pause if in_pause else 0
+        )
         asked = ReplyRequested(aloud=self._detector.settings.aloud)
-        self._replies.start(asked, item, prompt, self._last_word)
+        self._replies.start(asked, item, prompt, self._speech.last_word)
 
     def _start_requested(self) -> None:
         """Begin the reply that the client asked for."""
@@ -767,20 +641,11 @@ class Dialogue:
         prompt = replace(prompt, spoken=bool(self._asked.utterance.duration))
         if asked.instructions is not None:
             prompt = replace(prompt, instructions=asked.instructions)
-        since = self._last_word if answers and answers is self._item else self._now
+        since = self._speech.last_word if answers and answers is self._speech.item else self._now
         self._replies.start(asked, answers, prompt, since)
 
     def _prompt(self, utterance: AudioChunk, items: Sequence[Item], pause: int) -> Prompt:
         return Prompt(utterance, items, self._detector.settings.instructions, self._id, pause)
-
-    def _note_cut(self, turn: Turn, by: CutBy) -> None:
-        """This turn was ended too early: wait longer for this user from now on."""
-        turn.receipt.cut = by
-        patience = self._detector.patience
-        patience.cut()
-        self._replies.effects += [SaveFigures(turn), SavePatience(patience.factor)]
-        metrics.record_cut(by)
-        logger.info("%s: cut off (%s), patience is %.2f now", self._id, by, patience.factor)
 
     def _send(self, event: ServerEvent) -> None:
         self._replies.effects.append(Send(event))

@@ -77,6 +77,8 @@ class Item:
     @property
     def utterance(self) -> AudioChunk:
         """All that was said in them, as one sound."""
+        if self.sound and not self.continues:
+            return self.sound
         return concatenate((item.sound for item in self.chain if item.sound), INPUT_RATE)
 
     @property

@@ -36,7 +36,7 @@ from duologue.events import (
 from duologue.items import Conversation, Item, ReplyChunk, Response, Status, Turn
 from duologue.model import Prompt
 from duologue.patience import Patience
-from duologue.receipt import Receipt
+from duologue.receipt import CutBy, Receipt
 
 logger = logging.getLogger(__name__)
 
@@ -408,6 +408,15 @@ class Replies:
         if whole and not receipt.cut and self._patience.factor > 1:
             self._patience.clean()
             self.effects.append(SavePatience(self._patience.factor))
+
+    def note_cut(self, turn: Turn, by: CutBy) -> None:
+        """This turn was ended too early: wait longer for this user from now on."""
+        turn.receipt.cut = by
+        self._patience.cut()
+        self.effects += [SaveFigures(turn), SavePatience(self._patience.factor)]
+        metrics.record_cut(by)
+        factor = self._patience.factor
+        logger.info("%s: cut off (%s), patience is %.2f now", self._id, by, factor)
 
     def _all(self) -> Iterator[Reply]:
         yield from self.playing
