@@ -144,6 +144,7 @@ IMPOSSIBLE = {
     *((state, ReplyRequested) for state in (A, T)),
     # What becomes of a reply, where there is none that the client may know of, or it is done.
     *((state, kind) for kind in (UserSpeaks, UserPauses) for state in (H, P, E, A, D)),
+    *((state, ReplyCancelled) for state in (L, H, P, E)),
     *((state, TurnSealed) for state in (L, H, P, E, T, S, D)),
     *((state, ReplySounds) for state in (L, H, P, E, S, D)),
     *((state, ReplyGenerated) for state in (L, H, P, E)),

@@ -18,6 +18,7 @@ from duologue.events import (
     PlaybackTruncated,
     ReplyDelta,
     ReplyDone,
+    ReplyDucked,
     ReplyItemAdded,
     ReplyRequested,
     ReplyStarted,
@@ -25,6 +26,7 @@ from duologue.events import (
     Settings,
     SettingsApplied,
     SettingsChanged,
+    UserTranscribed,
 )
 from duologue.items import Item
 from duologue.testing import ScriptedModel, say, settle, tone
@@ -77,6 +79,41 @@ async def test_the_next_response_may_be_asked_for_as_soon_as_the_last_is_done() 
         await c.live(silence(2.5, INPUT_RATE), tone(0.4))
         kept = [item.seconds for item in c.record.conversation if item.role == "assistant"]
         assert kept == pytest.approx([2.0, 0.5 + 0.25], abs=0.1)
+
+
+async def test_a_response_may_be_asked_for_while_somebody_may_be_interrupting() -> None:
+    async with call(reader("One moment. ", "Wait.")) as c:
+        await c.live(tone(1), silence(2.4, INPUT_RATE), tone(0.15))
+        assert c.kinds()[-1] is ReplyDucked
+        c.line.push(ReplyRequested())
+        await settle()
+        assert len(c.line.told(ReplyDone)) == 2
+        assert c.line.told(ErrorOccurred) == []
+
+
+async def test_a_client_that_writes_beside_a_reply_loses_nothing_of_what_the_user_says() -> None:
+    settings = Settings(patience="fixed", interrupt_response=False)
+    async with call(reader("La. " * 9, gate=None), settings) as c:
+        await c.live(tone(1), silence(0.8, INPUT_RATE), tone(0.5))
+        c.line.push(ItemCreated(text("a", "By the way.")))
+        await c.live(tone(0.5), silence(0.6, INPUT_RATE))
+        assert c.record.saved[-1].utterance.duration == pytest.approx(1 + 0.3 + 0.5, abs=0.1)
+
+
+async def test_what_the_client_has_deleted_does_not_come_back() -> None:
+    gate = asyncio.Semaphore(1)
+    model = ScriptedModel([say("One. "), HELLO, say("Two.")], gate=gate)
+    async with call(model, Settings(patience="fixed")) as c:
+        await c.speak()
+        user, answer = c.record.conversation
+        c.line.push(ItemRemoved(user.id), ItemRemoved(answer.id))
+        await settle()
+        gate.release()
+        gate.release()
+        await settle()
+        assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"]
+        assert list(c.record.conversation) == []
+        assert c.line.told(UserTranscribed) == []
 
 
 async def test_a_second_response_while_one_is_made_is_refused_by_its_name() -> None:

@@ -130,6 +130,16 @@ class World:
             step.happen(self)
         self.change({"turn_detection": True})
 
+    def talk_beside(self, length: float, speech: float, pause: float, steps: list["Step"]) -> None:
+        """The user says something while a reply sounds that may not be interrupted."""
+        self.change({"interrupt_response": False, "half_duplex": False})
+        self.take_turn(0.8, 1.2, length, [])
+        self.speak(speech, 1.0)
+        self.be_silent(pause, 1.0)
+        for step in steps:
+            step.happen(self)
+        self.change({"interrupt_response": True})
+
     def miss(self, seconds: float) -> None:
         self.now += seconds
         self.receive(SoundMissed(seconds, 1.0))
@@ -506,8 +516,15 @@ PUSH_TO_TALK = step(
     st.sampled_from([0.0, 0.5, 8.0]),
     st.lists(any_of([SOUND, GENERATED, *[WISH] * 2, PASSED]), max_size=4),
 )
+BESIDE = step(
+    "talk_beside",
+    st.sampled_from([0.3, 1.0, 8.0]),
+    st.sampled_from([0.32, 0.8]),
+    st.sampled_from([0.05, 0.2, 0.5, 1.2]),
+    st.lists(any_of([SOUND, GENERATED, *[WISH] * 2, PASSED]), max_size=4),
+)
 SESSIONS = st.lists(
-    any_of([step("wait", st.just(0.0)), *[TURNS] * 4, *[STEPS] * 3, PUSH_TO_TALK]),
+    any_of([step("wait", st.just(0.0)), *[TURNS] * 4, *[STEPS] * 3, PUSH_TO_TALK, BESIDE]),
     min_size=10,
     max_size=20,
 )

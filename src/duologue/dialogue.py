@@ -310,7 +310,7 @@ class Dialogue:
 
     def _build_on_turn(self) -> None:
         """The client builds on the last turn: what is said from now on is another one."""
-        if self.state in (State.SPEAKING, State.DUCKED):
+        if self.state in (State.SPEAKING, State.DUCKED) and not self._speaks_beside:
             self._detector.close()
 
     def _cancel_reply(self, event: ReplyCancelled) -> None:

@@ -197,12 +197,11 @@ TRANSITIONS: dict[tuple[State, type[Event]], tuple[State, tuple[Action, ...]]] =
     (_L, UserPauses): (_P, ()),
     **{(state, UserSpeaks): (_H, (_STOP,)) for state in (_T, _S)},
     **{(state, UserPauses): (_P, (_STOP,)) for state in (_T, _S)},
-    # The client wants a reply no more. It cannot mean one that it does not know of.
+    # The client wants a reply no more. One that it does not know of, it cannot mean.
     (_A, ReplyCancelled): (_L, (_COMMIT, _ANNOUNCE, _STOP)),
     (_T, ReplyCancelled): (_L, (_STOP,)),
     (_S, ReplyCancelled): (_L, (_STOP,)),
     (_D, ReplyCancelled): (_L, (_STOP,)),
-    **{(state, ReplyCancelled): (state, ()) for state in (_L, _H, _P, _E)},
     # The reply goes its way. It ends when it has been played, not when it has been generated: else a late
     # barge-in would find nothing to stop. One without a sound ends at once.
     (_A, ReplySounds): (_S, (_COMMIT, _ANNOUNCE)),
@@ -235,6 +234,7 @@ _WHY: dict[type[Event], str] = {
     TurnEnded: "the detector ends a turn once",
     CommitRequested: "the dialogue takes a commit in AWAITED for a seal, and in DUCKED for speech",
     ReplyRequested: "the dialogue refuses a request while a reply is made",
+    ReplyCancelled: "the dialogue refuses to cancel a reply that the client does not know of",
     TurnSealed: "the dialogue seals a turn once, when it has ended",
     UserSpeaks: "the user speaks beside a reply that sounds in full",
     UserPauses: "the user speaks beside a reply that sounds in full",

@@ -218,15 +218,16 @@ class Replies:
         """What the user said is known: the client is told, if it was not told that it will not be."""
         if item.sound and item.words is None:
             item.words = words
-            self.effects.append(Save(item))
-            if item.id not in self._wordless:
+            self._save(item)
+            if item.id not in self._wordless and item in self._conversation:
                 transcribed = UserTranscribed(item.id, words, item.sound.duration)
                 self.effects.append(Send(transcribed))
 
     def give_up_words(self, item: Item, error: DuologueError) -> None:
         """Nobody could write down what the user said; a reply that is made may tell it yet."""
         answered = self.made and self.made.response.answers is item
-        if item.words is None and not answered and item.id not in self._wordless:
+        told = item.id in self._wordless or item not in self._conversation
+        if item.words is None and not answered and not told:
             self._wordless.add(item.id)
             self.effects.append(Send(UserNotTranscribed(item.id, error)))
 
@@ -244,7 +245,7 @@ class Replies:
             before = self._conversation.newest
             reply.previous_id = before.id if before else None
             self._conversation.add(item)
-            self.effects.append(Save(item))
+            self._save(item)
         added = ReplyItemAdded(response.id, item.id, reply.previous_id, reply.asked)
         self.effects.append(Send(added))
         return item
@@ -283,8 +284,7 @@ class Replies:
         reply.response.status = status
         if reply.item:
             reply.item.status = status
-            if reply.asked.in_band:
-                self.effects.append(Save(reply.item))
+            self._save(reply.item)
 
     # The end.
 
@@ -384,7 +384,7 @@ class Replies:
         if not any(chunk.audio for chunk in item.spoken):
             return
         item.truncate(played)
-        self.effects.append(Save(item))
+        self._save(item)
         if response := item.response:
             response.receipt.heard = item.seconds
             if response.answers:
@@ -417,6 +417,11 @@ class Replies:
         metrics.record_cut(by)
         factor = self._patience.factor
         logger.info("%s: cut off (%s), patience is %.2f now", self._id, by, factor)
+
+    def _save(self, item: Item) -> None:
+        """Keep what is part of the conversation: not what is out of band, or was deleted."""
+        if item in self._conversation:
+            self.effects.append(Save(item))
 
     def _all(self) -> Iterator[Reply]:
         yield from self.playing
