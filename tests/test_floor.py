@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 
+import diagram
 from duologue.audio import INPUT_RATE, silence
 from duologue.events import (
     ClearRequested,
@@ -177,3 +178,8 @@ def test_the_pairs_are_all_there_are() -> None:
     assert {type(event) for event in EVENTS} == {*get_args(Event)}
     assert not IMPOSSIBLE & TRANSITIONS.keys()
     assert TRANSITIONS.keys() | IMPOSSIBLE == {*itertools.product(State, get_args(Event))}
+
+
+def test_the_drawing_in_the_documents_is_of_this_table() -> None:
+    document = diagram.DOCUMENT.read_text("utf-8")
+    assert document == diagram.drawn(document), "draw it anew: python tests/diagram.py"
