@@ -13,6 +13,14 @@ from duologue.models.mini_omni.runtime import Floats
 logger = logging.getLogger(__name__)
 
 _LONGEST = 30  # seconds that the encoder hears
+_WINDOW = 512  # samples
+_PAUSE = (
+    2 * _WINDOW
+)  # of a pause that was overheard, so much is surely without speech: it has three windows
+_RISE, _STILL = (
+    4.0,
+    1e-3,
+)  # by which, and to which, it may become louder and still is silence: 12 dB, -60 dB
 
 
 class Hearing:
@@ -44,5 +52,18 @@ class Hearing:
         self._pause = prompt.listener, prompt.pause
 
     def is_of(self, prompt: Prompt) -> bool:
-        """Whether the prompt's utterance differs from this one by silence at its end."""
-        return prompt.pause > 0 and self._pause == (prompt.listener, prompt.pause)
+        """Whether the prompt's utterance differs from this one by silence at its end.
+
+        What is too soft for the detector is no silence: a last word may fall off.
+        """
+        if not prompt.pause or self._pause != (prompt.listener, prompt.pause):
+            return False
+        samples = prompt.utterance.at(INPUT_RATE).samples[: _LONGEST * INPUT_RATE]
+        room = max(_levels(self.samples[-_PAUSE:]), default=0.0)
+        return max(_levels(samples[len(self.samples) :]), default=0.0) <= max(_RISE * room, _STILL)
+
+
+def _levels(samples: Floats) -> list[float]:
+    """RMS of each window; of what is shorter than one, nothing."""
+    windows = samples[: len(samples) // _WINDOW * _WINDOW].reshape(-1, _WINDOW)
+    return [float(level) for level in np.sqrt(np.mean(np.square(windows), axis=1))]
