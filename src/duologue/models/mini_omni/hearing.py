@@ -16,11 +16,8 @@ _LONGEST = 30  # seconds that the encoder hears
 _WINDOW = 512  # samples
 _PAUSE = (
     2 * _WINDOW
-)  # of a pause that was overheard, so much is surely without speech: it has three windows
-_RISE, _STILL = (
-    4.0,
-    1e-3,
-)  # by which, and to which, it may become louder and still is silence: 12 dB, -60 dB
+)  # of a pause that was overheard, which has three, so much is surely without speech
+_RISE, _STILL = 4.0, 1e-3  # silence may become louder by so much (12 dB), or to so much (-60 dB)
 
 
 class Hearing:
