@@ -14,9 +14,7 @@ logger = logging.getLogger(__name__)
 
 _LONGEST = 30  # seconds that the encoder hears
 _WINDOW = 512  # samples
-_PAUSE = (
-    2 * _WINDOW
-)  # of a pause that was overheard, which has three, so much is surely without speech
+_PAUSE = 2 * _WINDOW  # the end of a pause that was overheard: surely without speech
 _RISE, _STILL = 4.0, 1e-3  # silence may become louder by so much (12 dB), or to so much (-60 dB)
 
 

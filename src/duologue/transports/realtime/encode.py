@@ -25,9 +25,7 @@ from duologue.transports.realtime.formats import Writer
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
-_DELTA = (
-    REPLY_RATE  # samples of one delta, 64 KiB of base64: some clients take no message of 512 KiB
-)
+_DELTA = REPLY_RATE  # samples of one delta: 64 KiB of base64, where some clients take 512
 _PAIRS = 16  # of metadata
 _CONVERSATION = "conv_default"
 _FORMATS: dict[LineFormat, dict[str, Any]] = {
