@@ -5,19 +5,19 @@ import ipaddress
 import socket
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, *, tls: bool = False) -> str:
     """The address of a server on this computer itself."""
     host, port = listener.getsockname()[:2]
     if ipaddress.ip_address(host).is_unspecified:
         host = "localhost"  # browsers give http://0.0.0.0 no microphone
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"http{'s' if tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def microphone_hint(listener: socket.socket) -> str:
+def microphone_hint(listener: socket.socket, *, tls: bool = False) -> str:
     """What to tell of the microphone where other computers reach the server; else empty."""
     host, port = listener.getsockname()[:2]
     address = ipaddress.ip_address(host)
-    if address.is_loopback:
+    if address.is_loopback or tls:
         return ""
     rule = "Browsers give the microphone only to pages on localhost or https"
     tunnel = "ssh -N -L {port}:{to}:{port} {name}, and open http://localhost:{port} there"

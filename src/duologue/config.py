@@ -86,6 +86,11 @@ class Config:
         "but browsers give the microphone to pages on localhost or https only.",
     )
     port: int = _setting(7860, "to serve on.")
+    tls_cert: str = _setting(
+        "",
+        "file with a certificate and its chain (PEM): serve https and wss instead; with tls_key.",
+    )
+    tls_key: str = _setting("", "file with the private key of that certificate (PEM), unencrypted.")
     root_path: str = _setting(
         "", "path below which a reverse proxy serves this, as /duologue; cut off by it or not."
     )
@@ -169,6 +174,8 @@ class Config:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise InvalidSetting(f"{name} goes from {low:g} to {high:g}, not {value:g}")
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise InvalidSetting("tls_cert and tls_key go together: a certificate and its key")
         if self.root_path and not is_path(self.root_path):
             raise InvalidSetting(
                 "root_path is a path such as /duologue, without a slash at its end, "

@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -322,9 +323,10 @@ async def running(
     """A server with its model loaded, on its port, ready to `serve()`; all of it ends with the block.
 
     Raises:
-        InvalidSetting: the port is taken.
+        InvalidSetting: the port is taken, or there is no such certificate.
         DuologueError: the model cannot be started.
     """
+    _tls_files(config)
     with bind(config.host, config.port) as listener, closing(TurnLog(config.turn_log)) as log:
         starting = asyncio.create_task(model.start())
         try:
@@ -340,6 +342,25 @@ async def running(
             await model.close()
 
 
+def _tls_files(config: Config) -> dict[str, str]:
+    """Uvicorn's settings for the certificate, if there is one.
+
+    Raises:
+        InvalidSetting: the files cannot be read, or do not belong together.
+    """
+    if not config.tls_cert:
+        return {}
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            config.tls_cert, config.tls_key, password=lambda: ""
+        )
+    except (OSError, ValueError) as error:
+        raise InvalidSetting(
+            f"the certificate {config.tls_cert} and the key {config.tls_key} cannot be used: {error}"
+        ) from error
+    return {"ssl_certfile": config.tls_cert, "ssl_keyfile": config.tls_key}
+
+
 class Uvicorn(uvicorn.Server):
     """uvicorn, which lets the replies under way end before it hangs up.
 
@@ -353,8 +374,9 @@ class Uvicorn(uvicorn.Server):
         self._server = server
         self.model = server.model
         self._listener = listener
-        self.url = url_of(listener)
-        self.hint = microphone_hint(listener)
+        tls = _tls_files(server.config)
+        self.url = url_of(listener, tls=bool(tls))
+        self.hint = microphone_hint(listener, tls=bool(tls))
         self._connections = connections.Connections(connections.raise_descriptor_limit())
         super().__init__(
             connections.Config(
@@ -368,6 +390,7 @@ class Uvicorn(uvicorn.Server):
                 ws_max_size=2 * server.config.message_bytes,
                 ws_per_message_deflate=False,  # base64 of sound: a lot of work for a tenth less
                 timeout_graceful_shutdown=2,
+                **tls,
             )
         )
 
