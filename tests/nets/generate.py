@@ -12,7 +12,6 @@ from torch import Tensor
 from conftest import SHARED
 from duologue.models.mini_omni.vocabulary import Vocabulary
 from duologue.nets.lm import KeyValueCache, LanguageModel, language_model
-from duologue.nets.sampling import greedy
 from duologue.nets.shapes import CODEBOOKS, EncoderShape, LanguageModelShape
 
 GOLDEN = Path(__file__).parents[1] / "golden/mini_omni"
@@ -123,7 +122,7 @@ def write(
         logits = [*model.audio_logits(hidden[0, -1]), model.text_logits(hidden[-1, -1])]
         best = torch.stack([each.topk(2).values for each in logits])
         written.margins.append(best[:, 0] - best[:, 1])
-        chosen = [int(greedy(each)) for each in logits]
+        chosen = [int(each.argmax(-1)) for each in logits]
         if text_ended:
             chosen[-1] = vocabulary.pad_text
         if speaks and step and chosen[CODEBOOKS - 1] == vocabulary.end_of_audio:
