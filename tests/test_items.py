@@ -16,6 +16,7 @@ from duologue.events import (
     ItemRequested,
     ItemSent,
     PlaybackTruncated,
+    ReplyCancelled,
     ReplyDelta,
     ReplyDone,
     ReplyDucked,
@@ -248,6 +249,38 @@ async def test_out_of_band_nothing_enters_the_conversation() -> None:
         assert done.asked.metadata == {"topic": "x"}
         assert all(delta.audio is None for delta in c.line.told(ReplyDelta))
         assert done.text == "Weather."
+
+
+async def test_a_turn_may_be_answered_out_of_band_and_then_in_the_conversation() -> None:
+    async with call(reader("Hi. "), Settings(create_response=False)) as c:
+        await c.speak()
+        c.line.push(ReplyRequested(in_band=False))
+        await settle()
+        c.line.push(ReplyRequested())
+        await settle()
+        first, second = c.line.told(ReplyDone)
+        assert first.response_id != second.response_id
+        assert [item.role for item in c.record.conversation] == ["user", "assistant"]
+        assert c.record.saved[0].reply_text == "Hi."
+
+
+async def test_of_a_second_answer_to_a_turn_what_was_heard_is_kept() -> None:
+    gate = asyncio.Semaphore(1)
+    async with call(
+        ScriptedModel([say("One two. ", 4.0)], gate=gate), Settings(turn_detection=False)
+    ) as c:
+        await c.hear(tone(1))
+        c.line.push(CommitRequested(), ReplyRequested())
+        await settle()
+        c.line.push(ItemRemoved(c.line.told(ReplyItemAdded)[0].item_id), ReplyRequested())
+        await settle()
+        gate.release()
+        await c.clock.advance(6)
+        c.line.push(ReplyCancelled())
+        await settle()
+        (turn,) = c.record.saved
+        assert turn.reply_seconds == pytest.approx(2.0)
+        assert turn.receipt.heard == pytest.approx(2.0)
 
 
 async def test_a_session_may_be_in_words_alone() -> None:

@@ -83,6 +83,16 @@ async def test_a_model_that_writes_nothing_down_says_so_once_for_each_turn() -> 
         assert "no words for what was said" in str(told[0].error)
 
 
+async def test_a_reply_begun_in_secret_that_is_taken_back_leaves_no_turn_without_a_word() -> None:
+    gate = asyncio.Semaphore(0)
+    async with call(ScriptedModel([HELLO, say("Hi.")], gate=gate)) as c:
+        await c.live(tone(1), silence(0.5, INPUT_RATE))
+        c.line.push(CommitRequested())
+        await c.live(tone(1))
+        assert c.model.abandoned == 1
+        assert len(c.line.told(UserNotTranscribed)) == 1
+
+
 async def test_nobody_writes_on_for_a_client_that_has_left() -> None:
     class Slow(ScriptedModel):
         left = False

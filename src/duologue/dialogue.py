@@ -578,7 +578,8 @@ class Dialogue:
             case Action.REQUEST_REPLY if not self._replies.made:
                 self._start_requested()
             case Action.DROP_REPLY:
-                self._replies.drop(committed=self._speech.is_committed)
+                gone = isinstance(event, ClientLeft)
+                self._replies.drop(committed=self._speech.is_committed, gone=gone)
             case Action.STOP_REPLY:
                 self._stop_replies(event)
             case Action.FINISH_REPLY:

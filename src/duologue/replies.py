@@ -148,11 +148,14 @@ class Replies:
             prompt: for the model.
             since: from when the receipt counts.
         """
-        name = answers.turn_id if answers and not answers.response else secrets.token_hex(12)
-        receipt = answers.receipt if answers else Receipt()
+        name, receipt = secrets.token_hex(12), Receipt()
+        if not asked.in_band:
+            answers = None
+        if answers and not answers.response:
+            name, receipt = answers.turn_id, answers.receipt
         response = Response(f"resp_{name}", answers, receipt=receipt)
-        if answers and asked.in_band:
-            answers.response = response
+        if answers:  # of several responses to one item, the newest is what was answered
+            answers.response, answers.receipt = response, receipt
         receipt.started = self.now - since
         self._count += 1
         self.made = Reply(self._count, response, asked, self.now, since)
@@ -296,11 +299,12 @@ class Replies:
                 reply.response.receipt.heard = reply.item.seconds if reply.item else 0.0
             self._close(reply, whole=True)
 
-    def drop(self, *, committed: bool) -> None:
+    def drop(self, *, committed: bool, gone: bool = False) -> None:
         """Take back a reply that nobody was told of.
 
         Args:
             committed: what it answers is part of the conversation already.
+            gone: the client has left; there is nobody to tell what was said.
         """
         reply, self.made = self.made, None
         if not reply:
@@ -312,6 +316,8 @@ class Replies:
             decided = receipt.decided if committed else None
             answered.receipt = Receipt(decided=decided, drops=receipt.drops + 1)
             answered.response = None
+            if committed and not gone:
+                self.ask_for_words(answered)
 
     def stop(
         self, reason: Reason, *, whole: bool, failed: bool = False, gone: bool = False
