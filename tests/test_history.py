@@ -140,3 +140,11 @@ def test_without_a_log_patience_lasts_as_long_as_the_conversation() -> None:
     record.patience = 1.25
     record.note(Turn(said("t1")))
     assert record.patience == 1.25
+
+
+def test_texts_make_room_as_sound_does() -> None:
+    history = History(seconds=10)
+    record = history.conversation("ann", "monday")
+    for number in range(100):
+        record.save(Item(f"{number}", text="x" * 64_000))
+    assert len(record.conversation) == 3

@@ -197,7 +197,8 @@ async def test_what_cannot_be_done_with_an_item_gets_the_apis_code() -> None:
             "item_truncate_invalid_item_id",
             "invalid_event",
         ]
-        assert [error.error.param for error in errors] == ["item.id", *["item_id"] * 4, None]
+        params = ["item.id", "previous_item_id", *["item_id"] * 3, None]
+        assert [error.error.param for error in errors] == params
         assert str(errors[4].error) == (
             "Error truncating item: the item with id 'nowhere' does not exist."
         )

@@ -14,13 +14,11 @@ class Question:
     """What a client asks to be answered.
 
     Attributes:
-        asked: the request.
         utterance: what was said; empty: the answer is to the items.
         items: the others, oldest first.
         answers: the item of the conversation that has the utterance.
     """
 
-    asked: ReplyRequested
     utterance: AudioChunk
     items: Sequence[Item]
     answers: Item | None
@@ -37,12 +35,12 @@ def question_of(asked: ReplyRequested, conversation: Conversation) -> Question:
         items = [_item_of(part, conversation) for part in asked.input]
     spoken = next((item for item in reversed(items) if item.role != "system"), None)
     if not spoken or not spoken.sound:
-        return Question(asked, silence(0, INPUT_RATE), items, None)
+        return Question(silence(0, INPUT_RATE), items, None)
     if asked.input is not None:
         rest = [item for item in items if item is not spoken]
-        return Question(asked, spoken.sound, rest, None)
+        return Question(spoken.sound, rest, None)
     rest = [item for item in items if item not in spoken.chain]
-    return Question(asked, spoken.utterance, rest, spoken)
+    return Question(spoken.utterance, rest, spoken)
 
 
 def _item_of(part: Item | str, conversation: Conversation) -> Item:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from duologue import metrics
-from duologue.asking import Question, question_of
+from duologue.asking import question_of
 from duologue.audio import AudioChunk
 from duologue.effects import (
     Effect,
@@ -142,7 +142,6 @@ class Dialogue:
         self._quiet = 0.0  # seconds for which nobody has had the floor
         self._quiet_since = 0.0  # where in the incoming audio they began
         self._draining = False
-        self._asked: Question  # the newest
 
     @property
     def turns(self) -> int:
@@ -300,8 +299,7 @@ class Dialogue:
             prepared.asked = asked
         else:
             self._drop_prepared()
-        self._asked = question
-        self._follow(event)
+        self._follow(asked)
 
     def _drop_prepared(self) -> None:
         """Take back a reply that was begun in secret, and is not the one that will be asked for."""
@@ -369,7 +367,7 @@ class Dialogue:
         if previous_id == "root":
             before = None
         elif previous_id is not None:
-            before = self._find(previous_id, "creating", "create")
+            before = self._find(previous_id, "creating", "create", "previous_item_id")
         self._build_on_turn()
         self._drop_prepared()
         self._conversation.add(item, before, first=before is None)
@@ -377,10 +375,10 @@ class Dialogue:
         self._send(ItemAdded(copy(item), before.id if before else None))
         self._replies.ask_for_words(item)
 
-    def _find(self, item_id: str, doing: str, verb: str) -> Item:
+    def _find(self, item_id: str, doing: str, verb: str, param: str = "item_id") -> Item:
         item = self._conversation.find(item_id)
         if not item:
-            raise UnknownItem(doing, verb, item_id)
+            raise UnknownItem(doing, verb, item_id, param)
         return item
 
     def _truncate(self, item_id: str, played: float) -> None:
@@ -575,8 +573,8 @@ class Dialogue:
         match action:
             case Action.START_REPLY:
                 self._start_reply(event)
-            case Action.REQUEST_REPLY if not self._replies.made:
-                self._start_requested()
+            case Action.REQUEST_REPLY if isinstance(event, ReplyRequested):
+                self._start_requested(event)
             case Action.DROP_REPLY:
                 gone = isinstance(event, ClientLeft)
                 self._replies.drop(committed=self._speech.is_committed, gone=gone)
@@ -635,11 +633,14 @@ class Dialogue:
         asked = ReplyRequested(aloud=self._detector.settings.aloud)
         self._replies.start(asked, item, prompt, self._speech.last_word)
 
-    def _start_requested(self) -> None:
-        """Begin the reply that the client asked for."""
-        asked, answers = self._asked.asked, self._asked.answers
-        prompt = self._prompt(self._asked.utterance, self._asked.items, 0)
-        prompt = replace(prompt, spoken=bool(self._asked.utterance.duration))
+    def _start_requested(self, asked: ReplyRequested) -> None:
+        """Begin the reply that the client asked for, unless it was begun in secret."""
+        if self._replies.made:
+            return
+        question = question_of(asked, self._conversation)
+        answers = question.answers
+        prompt = self._prompt(question.utterance, question.items, 0)
+        prompt = replace(prompt, spoken=bool(question.utterance.duration))
         if asked.instructions is not None:
             prompt = replace(prompt, instructions=asked.instructions)
         since = self._speech.last_word if answers and answers is self._speech.item else self._now

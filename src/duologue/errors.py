@@ -3,8 +3,6 @@
 The codes are the Realtime API's where it has one.
 """
 
-from typing import ClassVar
-
 _QUOTED = 100  # characters: errors are kept, logged and sent back
 
 
@@ -18,8 +16,8 @@ def quoted(value: object) -> str:
 class DuologueError(Exception):
     """Something went wrong that the message says how to mend: one sentence, no traceback needed."""
 
-    code: ClassVar[str] = "server_error"
-    type: ClassVar[str] = "server_error"
+    code: str = "server_error"
+    type: str = "server_error"
     param: str | None = None
     """The field that is to blame, if one is."""
 
@@ -60,12 +58,11 @@ class NoReply(InvalidEvent):
 class UnknownItem(InvalidEvent):
     """An item is named that is not in the conversation."""
 
-    param = "item_id"
-
-    def __init__(self, doing: str, verb: str, item_id: str) -> None:
+    def __init__(self, doing: str, verb: str, item_id: str, param: str = "item_id") -> None:
         """`doing`, `verb`: what the client wanted, as in "truncating" and "truncate"."""
         super().__init__(f"Error {doing} item: the item with id {quoted(item_id)} does not exist.")
-        self.code = f"item_{verb}_invalid_item_id"  # type: ignore[misc]  # one class for each would say no more
+        self.code = f"item_{verb}_invalid_item_id"
+        self.param = param
 
 
 class ItemExists(InvalidEvent):

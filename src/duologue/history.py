@@ -111,4 +111,5 @@ class ConversationRecord:
 
 
 def _duration(item: Item) -> float:
-    return item.seconds
+    """Seconds of sound. A text counts as the sound that takes its room: 4 bytes a letter, 80 kB/s."""
+    return item.seconds + len(item.text) / 20_000

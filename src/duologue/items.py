@@ -1,6 +1,6 @@
 """What a conversation consists of: items, in order, and the responses that made some of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -148,8 +148,8 @@ def copy(item: Item) -> Item:
 class Conversation:
     """The items of one user, in order."""
 
-    def __init__(self, items: Iterable[Item] = ()) -> None:
-        self._items = list(items)
+    def __init__(self) -> None:
+        self._items: list[Item] = []
 
     def __iter__(self) -> Iterator[Item]:
         return iter(self._items)
@@ -165,11 +165,6 @@ class Conversation:
     def find(self, item_id: str) -> Item | None:
         """The item of this id."""
         return next((item for item in reversed(self._items) if item.id == item_id), None)
-
-    def before(self, item: Item) -> Item | None:
-        """The item before this one."""
-        place = self._items.index(item)
-        return self._items[place - 1] if place else None
 
     def add(self, item: Item, after: Item | None = None, *, first: bool = False) -> None:
         """Put in an item: last, after another one, or first."""

@@ -7,8 +7,13 @@ from collections.abc import Awaitable, Callable
 from duologue.errors import ClientTooSlow
 from duologue.events import (
     ErrorOccurred,
+    ItemAdded,
+    ItemSent,
     ReplyDelta,
     ReplyDone,
+    ReplyItemAdded,
+    ReplyRequested,
+    ReplyStarted,
     ServerEvent,
     SessionStarted,
     SettingsApplied,
@@ -117,13 +122,18 @@ def _length(event: ServerEvent) -> int:
     match event:
         case SessionStarted(settings=settings) | SettingsApplied(settings=settings):
             return len(settings.instructions)
-        case (
-            UserOverheard(text=text)
-            | UserTranscribed(text=text)
-            | ReplyDelta(text=text)
-            | ReplyDone(text=text)
-        ):
+        case UserOverheard(text=text) | UserTranscribed(text=text) | ReplyDelta(text=text):
             return len(text)
+        case ReplyDone(text=text, asked=asked):
+            return len(text) + _length_of(asked)
+        case ItemAdded(item=item) | ItemSent(item=item):
+            return len(item.said)
+        case ReplyStarted(asked=asked) | ReplyItemAdded(asked=asked):
+            return _length_of(asked)
         case ErrorOccurred(error=error, event_id=event_id):
             return len(str(error)) + len(event_id or "")
     return 0
+
+
+def _length_of(asked: ReplyRequested) -> int:
+    return sum(len(name) + len(value) for name, value in asked.metadata.items())

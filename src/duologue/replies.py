@@ -111,9 +111,7 @@ class Replies:
         self.effects: list[Effect] = []
         self.made: Reply | None = None
         self.playing: list[Reply] = []
-        self._lead = (
-            0.0  # seconds of sound that came faster than anybody speaks, since a reply sounds
-        )
+        self._lead = 0.0  # seconds by which sound came too fast for speech, since a reply sounds
         self._lead_at = now
         self._id = session_id
         self._conversation = conversation

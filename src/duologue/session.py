@@ -37,6 +37,7 @@ from duologue.errors import (
     NotOffered,
     SessionExpired,
     TooManyErrors,
+    TooManyReplies,
 )
 from duologue.events import (
     AudioReceived,
@@ -143,6 +144,7 @@ class Limits:
             them is heard at `pace` times the speed of life, for there are others.
         pace: likewise.
         errors: in one second that end the session.
+        scribes: utterances that may wait to be written down, where no reply tells their words.
     """
 
     length: float = 3600.0
@@ -151,6 +153,7 @@ class Limits:
     ahead: float = 300.0
     pace: float = 10.0
     errors: int = 100
+    scribes: int = 20
 
 
 class Session:
@@ -198,7 +201,10 @@ class Session:
         self._rested = asyncio.Event()  # no reply is made or sounds
         self._errors: deque[float] = deque(maxlen=limits.errors)  # when the client sent the newest
         self._replies: dict[int, asyncio.Task[None]] = {}  # that the model makes, by their number
-        self._scribes: set[asyncio.Task[None]] = set()  # who write down what was said
+        self._scribes: set[asyncio.Task[None]] = (
+            set()
+        )  # who write down what was said, one at a time
+        self._pen = asyncio.Lock()
         self._look: asyncio.Task[None] | None = None  # of the model, at an utterance that goes on
         self._alarm: asyncio.Task[None] | None = None
         self._tasks: asyncio.TaskGroup
@@ -422,15 +428,24 @@ class Session:
     async def _transcribe(self, item_id: str, sound: AudioChunk) -> None:
         words, error = "", None
         try:
-            if not hasattr(self._model, "transcribe"):
-                raise NotOffered("this model writes down nothing that is said")  # noqa: TRY301
-            words, _ = await cast(Transcriber, self._model).transcribe(sound)
+            words = await self._write_down(sound)
         except DuologueError as failure:
             error = failure
         except Exception as failure:
             logger.exception("%s: the model failed as it transcribed", self.id)
             error = ModelFailed(f"the model failed: {failure or type(failure).__name__}")
         self._receive(Transcribed(item_id, words, error))
+
+    async def _write_down(self, sound: AudioChunk) -> str:
+        if not hasattr(self._model, "transcribe"):
+            raise NotOffered("this model writes down nothing that is said")
+        if len(self._scribes) > self._limits.scribes:
+            raise TooManyReplies(
+                f"{self._limits.scribes} utterances wait to be written down already"
+            )
+        async with self._pen:
+            words, _ = await cast(Transcriber, self._model).transcribe(sound)
+        return words
 
     async def _overhear(self, look: int, prompt: Prompt) -> None:
         words = ""

@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 
 from calls import Call, call
 from conftest import Serve
-from duologue.audio import INPUT_RATE, silence
+from duologue.audio import INPUT_RATE, AudioChunk, silence
 from duologue.errors import ClientTooSlow, InvalidEvent, TooManyErrors
 from duologue.events import (
     AudioReceived,
@@ -18,11 +18,16 @@ from duologue.events import (
     ClientErred,
     ClientEvent,
     ErrorOccurred,
+    ItemCreated,
+    ItemRequested,
     ReplyDelta,
     ReplyDone,
     Settings,
     SettingsChanged,
+    UserNotTranscribed,
+    UserTranscribed,
 )
+from duologue.items import Item
 from duologue.session import Limits
 from duologue.testing import ScriptedModel, say, settle, tone
 from transports.realtime.messages import append, message
@@ -66,6 +71,43 @@ async def test_what_waits_for_a_client_that_does_not_read_is_bounded(
         c.line.read_on()
         await settle()
         assert isinstance(c.session._outbox.overflow, ClientTooSlow)
+
+
+async def test_what_a_client_has_written_waits_for_it_in_bounds_too() -> None:
+    async with call(ScriptedModel(), limits=Limits(drain=0.01)) as c:
+        c.line.push(ItemCreated(Item("long", text="x" * 64_000)))
+        await settle()
+        c.line.stop_reading()
+        c.line.push(*[ItemRequested("long")] * 3000)
+        while not c.session._listener.done():
+            await settle()
+        assert len(c.session._outbox._events) <= 66
+        assert isinstance(c.session._outbox.overflow, ClientTooSlow)
+        c.line.read_on()
+
+
+async def test_of_what_waits_to_be_written_down_there_is_a_bound_and_one_at_a_time() -> None:
+    class Scribe(ScriptedModel):
+        now = most = 0
+
+        async def transcribe(self, utterance: AudioChunk, language: str = "") -> tuple[str, str]:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            await settle()
+            self.now -= 1
+            return "hello", "en"
+
+    model = Scribe()
+    async with call(model, limits=Limits(scribes=5)) as c:
+        sounds = [ItemCreated(Item(f"{n}", sound=tone(0.1))) for n in range(40)]
+        c.line.push(*sounds)
+        for _ in range(20):
+            await settle()
+        assert model.most == 1
+        written, refused = c.line.told(UserTranscribed), c.line.told(UserNotTranscribed)
+        assert len(written) >= 5
+        assert len(written) + len(refused) == 40
+        assert "5 utterances wait to be written down" in str(refused[0].error)
 
 
 async def test_a_client_that_was_sent_too_much_is_told_why_it_is_hung_up_on() -> None:

@@ -10,6 +10,7 @@ import pytest_asyncio
 pytest.importorskip("xllamacpp")
 
 from duologue import weights
+from duologue.items import Item
 from duologue.models.cascade.language import LanguageModel
 from duologue.models.cascade.prompt import SMALL, messages
 from models.cascade.rig import children, computed, needs_weights, together, turn, until
@@ -175,3 +176,14 @@ def test_the_last_turn_is_kept_however_long_it_is() -> None:
     )
     assert conversation[-3]["content"] == "Tell me."
     assert 0 < len(str(conversation[-2]["content"])) < 600
+
+
+def test_however_much_a_client_has_written_little_of_it_is_read() -> None:
+    written = [
+        Item(f"{number}", "system" if number % 2 else "user", text=f"{number} " * 10_000)
+        for number in range(1000)
+    ]
+    conversation = messages("Why?", written, "Be kind.", style=SMALL)
+    assert "Be kind." in str(conversation[0]["content"])
+    assert sum(len(str(message["content"])) for message in conversation) < 6_000
+    assert str(conversation[-1]["content"]).endswith("Why?")

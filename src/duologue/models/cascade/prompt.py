@@ -89,10 +89,15 @@ def messages(
     """
     room = style.room
     character = style.character or _speech(language)
-    context = " ".join([instructions, *(item.said for item in items if item.role == "system")])
+    most = math.ceil(3 * room.instructions)  # letters: no text has fewer than a token for three
+    system = [item.said[:most] for item in items if item.role == "system"]
+    context = " ".join([instructions, *system[:most]])[:most]
     told = f"{character} {_fitting(context.strip(), room.instructions)}".strip()
     conversation: list[ChatCompletionMessageParam] = [{"role": "system", "content": told}]
-    for user, reply in (*style.example, *_last(_exchanges(items), room.history)):
+    for user, reply in (
+        *style.example,
+        *_last(_exchanges(items, math.ceil(3 * room.history)), room.history),
+    ):
         if user:
             conversation.append({"role": "user", "content": _fitting(user, room.history / 2)})
         if reply:
@@ -105,25 +110,26 @@ def messages(
     return conversation
 
 
-def _exchanges(items: Sequence[Item]) -> list[tuple[str, str]]:
+def _exchanges(items: Sequence[Item], most: int) -> list[tuple[str, str]]:
     """What the user and the model said in turns, as far as it is known; one of the two may be empty.
 
-    What was not understood is left out, and the answer to it.
+    What was not understood is left out, and the answer to it. Of what one of them said at once, `most`
+    letters are enough: more has no room, and a client may write any number of items.
     """
     exchanges: list[tuple[str, str]] = []
     unheard = {id(item.response) for item in items if item.response and item.words == ""}
     for item in items:
         if item.role == "system" or item.kind == "function_call" or id(item.response) in unheard:
             continue
-        if not (said := item.said):
+        if not (said := item.said[:most]):
             continue
         user, reply = exchanges[-1] if exchanges else ("", "")
         if item.role == "assistant":
-            exchanges[-1:] = [(user, f"{reply} {said}".strip())]
+            exchanges[-1:] = [(user, f"{reply} {said}".strip()[:most])]
         elif reply or not exchanges:
             exchanges.append((said, ""))
         else:
-            exchanges[-1] = (f"{user}\n{said}", "")
+            exchanges[-1] = (f"{user}\n{said}"[:most], "")
     return exchanges
 
 

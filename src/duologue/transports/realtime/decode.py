@@ -1,7 +1,7 @@
 """Messages of the OpenAI Realtime API (GA) to events. Pure.
 
-Everything is parsed with the `openai` package's own types. An id on the wire is made of the turn's id
-(`encode`), so that nothing has to be looked up.
+What the `openai` package has types for is parsed with them; items and requests, of which clients write more
+kinds than those, with types of our own (`decode_items`).
 
 What the API has no event for is called `duologue.…`: when playback started, that the user was cut off,
 and whether the session still answers.
