@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from collections.abc import AsyncGenerator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from duologue.audio import REPLY_RATE, AudioChunk, concatenate, silence
 from duologue.cpus import cpus
@@ -24,6 +25,8 @@ _SPEECHLESS = "I don't know what to say."
 _SENTENCE_PAUSE = 0.3  # seconds between clauses; without them, speech made in pieces sounds hasty
 _CLAUSE_PAUSE = 0.12
 
+_HEARD = 16  # utterances whose words are kept, with their sound: 2 MB each at most
+
 _PACE = 15.0  # characters a second, of speech; words are told with the sound that they are in
 
 
@@ -32,6 +35,28 @@ _OPENAI_VOICES = (
     *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable"),
     *("marin", "nova", "onyx", "sage", "shimmer", "verse"),
 )
+
+
+@dataclass(slots=True)
+class _Hearing:
+    """An utterance that is recognised, or was.
+
+    Attributes:
+        utterance: held, so that no other sound has its id.
+        task: that recognises it.
+        waiting: how many want to know.
+    """
+
+    utterance: AudioChunk
+    task: asyncio.Task[Heard]
+    waiting: int = 0
+
+    @property
+    def is_vain(self) -> bool:
+        """Whether nobody will know by it what was said."""
+        task = self.task
+        ended = task.done() and (task.cancelled() or task.exception() is not None)
+        return ended or task.cancelling() > 0
 
 
 class Cascade:
@@ -43,6 +68,9 @@ class Cascade:
         self._recogniser = recogniser
         self._language_model = language_model
         self._synthesiser = synthesiser
+        self._heard: OrderedDict[int, _Hearing] = (
+            OrderedDict()
+        )  # by the sound's id, the newest last
         self._under_way = 0  # replies
         self._processors = cpus()
 
@@ -105,7 +133,7 @@ class Cascade:
     async def _reply(self, prompt: Prompt, voice: Synthesiser) -> AsyncGenerator[ReplyChunk, None]:
         heard = Heard("", "")
         if prompt.spoken:
-            heard = await self._recogniser.recognise(prompt.utterance, prompt.listener)
+            heard = await self._hear(prompt.utterance, prompt.listener)
             yield ReplyChunk(user_text=heard.words)
             if not heard.words:
                 # Said once: who makes noise is not told so again and again.
@@ -133,8 +161,30 @@ class Cascade:
 
     async def transcribe(self, utterance: AudioChunk, language: str = "") -> tuple[str, str]:
         """The words of an utterance, and its language."""
-        heard = await self._recogniser.recognise(utterance, language=language)
+        if language:
+            heard = await self._recogniser.recognise(utterance, language=language)
+        else:
+            heard = await self._hear(utterance)
         return heard.words, heard.language
+
+    async def _hear(self, utterance: AudioChunk, listener: str = "") -> Heard:
+        """What was said. It is worked out once, though its words and a reply to it are asked for."""
+        key = id(utterance)
+        hearing = self._heard.get(key)
+        if not hearing:
+            recognising = self._recogniser.recognise(utterance, listener)
+            hearing = self._heard[key] = _Hearing(utterance, asyncio.create_task(recognising))
+            while len(self._heard) > _HEARD:
+                self._heard.popitem(last=False)
+        hearing.waiting += 1
+        try:
+            return await asyncio.shield(hearing.task)
+        finally:
+            hearing.waiting -= 1
+            if not hearing.task.done() and not hearing.waiting:
+                hearing.task.cancel()  # nobody wants it any more
+            if hearing.is_vain and self._heard.get(key) is hearing:
+                del self._heard[key]
 
     async def speak(
         self, text: str, voice: str = "", speed: float = 1.0
