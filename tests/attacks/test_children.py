@@ -129,7 +129,7 @@ async def test_a_child_that_dies_idle_is_replaced_before_somebody_needs_it(
     await until(lambda: len(pids(part) - dead) == len(dead), "all are replaced")
     assert "its process ended with code -9" in caplog.text
     assert said(await collect(model, Prompt(speech)))
-    assert Watched(model).trouble == ""
+    await until(lambda: Watched(model).trouble == "", "each of them has read its weights")
 
 
 @needs_weights
