@@ -18,6 +18,7 @@ from bench.server import Server
 from duologue import weights
 from duologue.audio import INPUT_RATE
 from duologue.items import Item
+from duologue.model import NO_TOOLS
 from duologue.models.cascade.clauses import Clauses
 from duologue.models.cascade.kokoro import Kokoro
 from duologue.models.cascade.language import LanguageModel
@@ -62,9 +63,10 @@ async def parts() -> None:
 async def _write(language: LanguageModel, words: str) -> tuple[float, float, str]:
     """Seconds to the first token and to the first clause of the answer, and that clause."""
     start, token, clauses = time.perf_counter(), 0.0, Clauses()
-    async with aclosing(language._pieces(messages(words, [], "", style=SMALL))) as pieces:
-        async for piece, _ in pieces:
-            now = time.perf_counter() - start
+    conversation = messages(words, [], "", style=SMALL)
+    async with aclosing(language._pieces(conversation, NO_TOOLS, 80)) as choices:
+        async for choice in choices:
+            now, piece = time.perf_counter() - start, choice.delta.content or ""
             token = token or (now if piece else 0.0)
             for clause in clauses.push(piece):
                 return token, now, clause
@@ -86,7 +88,7 @@ async def long_conversation() -> None:
             with contextlib.suppress(AnswerCut):
                 async for piece in pieces:
                     token = token or time.perf_counter() - begun
-                    answer += piece
+                    answer += str(piece)
         times.append(token)
         items += [Item("user", text=question), Item("assistant", "assistant", text=answer)]
     await language.close()

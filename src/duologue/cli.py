@@ -264,6 +264,13 @@ def _run(main: Coroutine[None, None, None], folder: Path) -> None:
 
 def _choose_model(config: Config) -> tuple[Config, str]:
     """Settle on a model where none was named, and say what there is besides, if there is."""
+    if config.realtime:
+        if config.model not in ("auto", "realtime") or config.parts.keys() - {"voice"}:
+            raise InvalidSetting(
+                "--realtime: that server hears, thinks and speaks; leave out --model and what the cascade "
+                "is made of"
+            )
+        return dataclasses.replace(config, model="realtime"), ""
     if config.parts and config.model not in ("auto", "cascade"):
         flags = ", ".join(f"--{name.partition('_')[0]}" for name in config.parts)
         raise InvalidSetting(
@@ -287,7 +294,8 @@ def _choose_model(config: Config) -> tuple[Config, str]:
 async def _server(config: Config) -> AsyncIterator[Uvicorn]:
     # asyncio's own goes by the processors of the machine, not by those of the container.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(cpus() + 4, "duologue"))
-    model = load_model(config.model, **{**config.parts, **config.model_options})
+    options = config.remote or config.parts
+    model = load_model(config.model, **{**options, **config.model_options})
     smart_turn = None
     try:
         smart_turn = SmartTurn()

@@ -72,6 +72,12 @@ class Config:
     )
     tts_model: str = _setting("", "what that server calls its model. Empty: its only one.")
     tts_key: str = _key("tts")
+    realtime: str = _setting(
+        "",
+        "address of a server with the Realtime API, as wss://api.openai.com/v1/realtime: it hears, speaks.",
+    )
+    realtime_model: str = _setting("", "what that server calls its model. Empty: its only one.")
+    realtime_key: str = _key("realtime")
     voice: str = _setting(
         "",
         "in which the cascade speaks: af_heart and so on; of espeak-ng, en-gb; of a server, alloy.",
@@ -195,7 +201,7 @@ class Config:
     def _check_texts(self) -> None:
         letters = (r"[!-~]*", "has characters that no HTTP header carries; use ASCII")
         for name, (pattern, what) in {
-            **dict.fromkeys(("api_key", "stt_key", "llm_key", "tts_key"), letters),
+            **dict.fromkeys(("api_key", "stt_key", "llm_key", "tts_key", "realtime_key"), letters),
             "language": (r"([a-z]{2,3})?", "is a code of ISO 639 such as en, in small letters"),
         }.items():
             if not re.fullmatch(pattern, getattr(self, name)):
@@ -209,6 +215,17 @@ class Config:
         if self.speed != 1.0:
             chosen["speed"] = f"{self.speed:g}"
         return {name: value for name, value in chosen.items() if value}
+
+    @property
+    def remote(self) -> dict[str, str]:
+        """What was chosen for the model realtime, by the names of its `load`."""
+        chosen = {
+            "url": self.realtime,
+            "model": self.realtime_model,
+            "key": self.realtime_key,
+            "voice": self.voice,
+        }
+        return {name: value for name, value in chosen.items() if value and self.realtime}
 
     @property
     def turn_log(self) -> Path:

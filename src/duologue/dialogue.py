@@ -64,6 +64,7 @@ from duologue.events import (
     ReplyTruncated,
     Report,
     ServerEvent,
+    Settings,
     SettingsApplied,
     SettingsChanged,
     SoundMissed,
@@ -87,7 +88,7 @@ from duologue.floor import (
     UserSpeaks,
 )
 from duologue.items import Conversation, Item, copy
-from duologue.model import Capabilities, Prompt
+from duologue.model import NO_TOOLS, Capabilities, Prompt
 from duologue.overhearing import Overhearing
 from duologue.replies import Replies
 from duologue.speech import Speech
@@ -95,6 +96,8 @@ from duologue.turn import TurnDetector
 
 _ANSWERING = (State.AWAITED, State.THINKING, State.SPEAKING, State.DUCKED)
 """A reply is made, and the client may know of it."""
+
+_CALLS_NOTHING = "{} is left out: this model calls no functions"
 
 
 class Dialogue:
@@ -142,6 +145,7 @@ class Dialogue:
         self._quiet = 0.0  # seconds for which nobody has had the floor
         self._quiet_since = 0.0  # where in the incoming audio they began
         self._draining = False
+        self._wanted = NO_TOOLS  # by the client, last
 
     @property
     def turns(self) -> int:
@@ -272,6 +276,11 @@ class Dialogue:
         """Answer the last utterance, or the conversation as it stands."""
         if self._draining:
             return
+        if self._detector.settings.only_words:
+            raise InvalidEvent(
+                "a transcription session writes down what is said, and answers nothing; "
+                "connect without intent=transcription to be answered"
+            )
         if self._replies.made and self.is_answering:
             raise ReplyActive(
                 "Conversation already has an active response in progress: "
@@ -284,6 +293,8 @@ class Dialogue:
             raise InvalidEvent(
                 "the user is speaking; a response can be created when the turn has ended"
             )
+        if event.tools and event.tools.offered and not self._capabilities.calls:
+            raise InvalidField(_CALLS_NOTHING.format("response.tools"), "response.tools")
         aloud = settings.aloud if event.aloud is None else event.aloud
         asked = replace(event, aloud=aloud)
         question = question_of(asked, self._conversation)
@@ -294,7 +305,10 @@ class Dialogue:
             )
         self._build_on_turn()
         prepared = self._replies.made if self.state is State.LISTENING else None
-        plain = (event.instructions, event.input, event.in_band) == (None, None, True)
+        plain = (event.instructions, event.input, event.in_band, event.tools) == (
+            *(None, None, True),
+            None,
+        )
         if prepared and plain and aloud == prepared.asked.aloud:
             prepared.asked = asked
         else:
@@ -317,11 +331,13 @@ class Dialogue:
         self._follow(event)
 
     def _change(self, event: SettingsChanged) -> None:
-        old, new = self._detector.settings, event.settings
+        old, new, wanted = self._detector.settings, event.settings, event.settings.tools
+        if wanted.functions and not self._capabilities.calls:
+            new = replace(new, tools=NO_TOOLS)
         interrupting = self.state is State.DUCKED and not new.interrupt_response
         if new.turn_detection != old.turn_detection or interrupting:
             self._clear()
-        if (new.instructions, new.aloud) != (old.instructions, old.aloud):
+        if _asks_for(new) != _asks_for(old):
             self._drop_prepared()
         beside = self._speaks_beside
         self._detector.settings = new
@@ -331,8 +347,12 @@ class Dialogue:
         if beside and not self._overlaps:
             self._take_floor(interrupts=new.interrupt_response)
         self._send(SettingsApplied(new))
-        for name in event.left_out:
-            error = InvalidField(f"{name} is left out: this model calls no functions", name)
+        left_out = event.left_out
+        if new.tools != wanted and wanted != self._wanted:
+            left_out = ("session.tools", *left_out)
+        self._wanted = wanted
+        for name in left_out:
+            error = InvalidField(_CALLS_NOTHING.format(name), name)
             self._replies.effects.append(Refuse(error, event.event_id))
 
     def _take_floor(self, *, interrupts: bool) -> None:
@@ -643,11 +663,21 @@ class Dialogue:
         prompt = replace(prompt, spoken=bool(question.utterance.duration))
         if asked.instructions is not None:
             prompt = replace(prompt, instructions=asked.instructions)
+        if asked.tools is not None:
+            prompt = replace(prompt, tools=asked.tools)
         since = self._speech.last_word if answers and answers is self._speech.item else self._now
         self._replies.start(asked, answers, prompt, since)
 
     def _prompt(self, utterance: AudioChunk, items: Sequence[Item], pause: int) -> Prompt:
-        return Prompt(utterance, items, self._detector.settings.instructions, self._id, pause)
+        settings = self._detector.settings
+        return Prompt(
+            utterance, items, settings.instructions, self._id, pause, tools=settings.tools
+        )
 
     def _send(self, event: ServerEvent) -> None:
         self._replies.effects.append(Send(event))
+
+
+def _asks_for(settings: Settings) -> tuple[object, ...]:
+    """What a reply that is begun goes by."""
+    return settings.instructions, settings.aloud, settings.tools

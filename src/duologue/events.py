@@ -11,6 +11,7 @@ from typing import Literal
 from duologue.audio import AudioChunk, LineFormat
 from duologue.errors import DuologueError
 from duologue.items import Item, ReplyChunk
+from duologue.model import NO_TOOLS, Tools
 from duologue.receipt import Pause, Receipt
 
 PatienceSetting = Literal["quick", "normal", "patient", "fixed"]
@@ -38,6 +39,9 @@ class Settings:
         aloud: replies are spoken; False: they are words alone.
         sound_in: how the client sends its sound.
         sound_out: how it gets that of replies.
+        tools: that the model may call.
+        only_words: what is said is written down and never answered: the API's transcription session.
+        language: that is spoken, for those who write it down, ISO 639-1; empty: it is found out.
     """
 
     turn_detection: bool = True
@@ -54,6 +58,9 @@ class Settings:
     aloud: bool = True
     sound_in: LineFormat = "pcm24"
     sound_out: LineFormat = "pcm24"
+    tools: Tools = NO_TOOLS
+    only_words: bool = False
+    language: str = ""
 
 
 # What the client wants.
@@ -107,6 +114,7 @@ class ReplyRequested(Wish):
         aloud: speak; False: words alone; None: as the session has it.
         in_band: the reply becomes part of the conversation.
         input: what is answered instead of the conversation: items, and ids of items that are there.
+        tools: that the model may call; None: as the session has it.
     """
 
     instructions: str | None = None
@@ -114,6 +122,7 @@ class ReplyRequested(Wish):
     aloud: bool | None = None
     in_band: bool = True
     input: tuple[Item | str, ...] | None = None
+    tools: Tools | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -503,6 +512,16 @@ class ReplyDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class FunctionCalled:
+    """The model has called a function: `item` is part of the reply from now on, behind `previous_id`."""
+
+    response_id: str
+    item: Item
+    previous_id: str | None
+    asked: ReplyRequested = ReplyRequested()
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyDone:
     """The reply is over.
 
@@ -515,6 +534,7 @@ class ReplyDone:
         receipt: how long everything took, as far as it is known when this is sent.
         previous_id: of the item before that of the reply.
         asked: what it answers.
+        calls: of functions, that it has made.
     """
 
     response_id: str
@@ -525,6 +545,7 @@ class ReplyDone:
     receipt: Receipt | None = None
     previous_id: str | None = None
     asked: ReplyRequested = ReplyRequested()
+    calls: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -608,6 +629,7 @@ ServerEvent = (
     | ReplyStarted
     | ReplyItemAdded
     | ReplyDelta
+    | FunctionCalled
     | ReplyDone
     | ReplyDucked
     | ReplyRestored

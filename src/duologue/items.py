@@ -9,6 +9,19 @@ from duologue.receipt import Receipt
 
 
 @dataclass(frozen=True, slots=True)
+class FunctionCall:
+    """A model calls a function, which the client carries out.
+
+    Attributes:
+        name: of the function.
+        arguments: JSON, as the model wrote it.
+    """
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyChunk:
     """A piece of a reply.
 
@@ -16,11 +29,13 @@ class ReplyChunk:
         audio: sound at `REPLY_RATE`, or None when the piece has none.
         text: the words spoken in `audio`, with the white space that joins them to the last ones.
         user_text: what the user said, once the model knows; sent once at most.
+        call: of a function, whole.
     """
 
     audio: AudioChunk | None = None
     text: str = ""
     user_text: str | None = None
+    call: FunctionCall | None = None
 
 
 Role = Literal["user", "assistant", "system"]

@@ -2,27 +2,69 @@
 
 import importlib
 import pkgutil
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, cast
 
 from duologue.audio import AudioChunk
 from duologue.errors import ModelUnavailable
-from duologue.items import Item, ReplyChunk
+from duologue.items import FunctionCall, Item, ReplyChunk
 
 __all__ = [
+    "NO_TOOLS",
     "BatchedModel",
     "BatchedOverhearer",
     "Capabilities",
+    "Function",
+    "FunctionCall",
     "Item",
     "Overhearer",
     "Prompt",
     "ReplyChunk",
     "Speaker",
     "SpeechModel",
+    "Tools",
     "Transcriber",
     "load_model",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function that the client carries out for the model.
+
+    Attributes:
+        name: letters, digits, `_` and `-`.
+        description: what it does, and when to call it.
+        parameters: JSON Schema of its arguments.
+    """
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a model may call.
+
+    Attributes:
+        functions: all of them.
+        choice: it may call some, may call none, or must call one.
+        only: the function that it must call; empty: whichever it wants.
+    """
+
+    functions: tuple[Function, ...] = ()
+    choice: Literal["auto", "none", "required"] = "auto"
+    only: str = ""
+
+    @property
+    def offered(self) -> tuple[Function, ...]:
+        """Those that may be called."""
+        return () if self.choice == "none" else self.functions
+
+
+NO_TOOLS = Tools()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +79,7 @@ class Capabilities:
         reads: it answers what was written, too, and goes on without a new utterance.
         overhears: it is an `Overhearer`, too: of all speech, or of pauses only, in which the utterance may
             be over.
+        calls: it calls functions (`ReplyChunk.call`).
     """
 
     history: bool
@@ -45,6 +88,7 @@ class Capabilities:
     note: str
     overhears: Literal["nothing", "speech", "pauses"] = "nothing"
     reads: bool = False
+    calls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +105,7 @@ class Prompt:
         aloud: the answer is to be spoken; else words alone are wanted.
         spoken: False: nothing was said; the utterance is empty, and the answer is to the items. Only models
             that read are asked so.
+        tools: that it may call. Only models that call functions are given any.
     """
 
     utterance: AudioChunk
@@ -70,6 +115,7 @@ class Prompt:
     pause: int = 0
     aloud: bool = True
     spoken: bool = True
+    tools: Tools = NO_TOOLS
 
 
 class SpeechModel(Protocol):
@@ -125,12 +171,15 @@ class Overhearer(Protocol):
 class Transcriber(Protocol):
     """A model that writes down what somebody says, too."""
 
-    async def transcribe(self, utterance: AudioChunk, language: str = "") -> tuple[str, str]:
+    async def transcribe(
+        self, utterance: AudioChunk, language: str = "", listener: str = ""
+    ) -> tuple[str, str]:
         """The words, and the language.
 
         Args:
             utterance: at `INPUT_RATE`.
             language: that is spoken, ISO 639-1; empty: not known.
+            listener: under which it was overheard, as in a `Prompt`; empty: it was not.
 
         Raises:
             ModelFailed: it broke down.

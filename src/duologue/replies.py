@@ -25,6 +25,7 @@ from duologue.effects import (
 from duologue.errors import DuologueError
 from duologue.events import (
     ErrorOccurred,
+    FunctionCalled,
     ReplyDelta,
     ReplyDone,
     ReplyItemAdded,
@@ -33,7 +34,15 @@ from duologue.events import (
     UserNotTranscribed,
     UserTranscribed,
 )
-from duologue.items import Conversation, Item, ReplyChunk, Response, Status, Turn
+from duologue.items import (
+    Conversation,
+    FunctionCall,
+    Item,
+    ReplyChunk,
+    Response,
+    Status,
+    Turn,
+)
 from duologue.model import Prompt
 from duologue.patience import Patience
 from duologue.receipt import CutBy, Receipt
@@ -63,6 +72,7 @@ class Reply:
         ended: the model has made all of it, or has failed.
         error: why it failed.
         sealed: it was truncated: what comes now is not part of its item.
+        calls: items of the functions that it has called.
     """
 
     number: int
@@ -77,6 +87,7 @@ class Reply:
     ended: bool = False
     error: DuologueError | None = None
     sealed: bool = False
+    calls: list[Item] = field(default_factory=list)
 
     @property
     def item(self) -> Item | None:
@@ -201,6 +212,8 @@ class Replies:
         # Of an item that goes on with another, the model has heard more than is in it.
         if chunk.user_text is not None and answered and not answered.continues:
             self.transcribe(answered, chunk.user_text)
+        if chunk.call:
+            self._add_call(reply, chunk.call)
         if not chunk.audio and not chunk.text:
             return
         item = response.item or self._add_item(reply)
@@ -242,14 +255,35 @@ class Replies:
         response = reply.response
         name = response.id.removeprefix("resp_")
         item = response.item = Item(f"item_a{name}", "assistant", response=response)
-        if reply.asked.in_band:
-            before = self._conversation.newest
-            reply.previous_id = before.id if before else None
-            self._conversation.add(item)
-            self._save(item)
+        reply.previous_id = self._keep(reply, item)
         added = ReplyItemAdded(response.id, item.id, reply.previous_id, reply.asked)
         self.effects.append(Send(added))
         return item
+
+    def _add_call(self, reply: Reply, call: FunctionCall) -> None:
+        """A reply calls a function."""
+        item = Item(
+            f"item_f{secrets.token_hex(12)}",
+            "assistant",
+            "function_call",
+            call.arguments,
+            status="completed",
+            name=call.name,
+            call_id=f"call_{secrets.token_hex(12)}",
+        )
+        reply.calls.append(item)
+        previous_id = self._keep(reply, item)
+        called = FunctionCalled(reply.response.id, item, previous_id, reply.asked)
+        self.effects.append(Send(called))
+
+    def _keep(self, reply: Reply, item: Item) -> str | None:
+        """Make an item of a reply part of the conversation; the id of the one before."""
+        if not reply.asked.in_band:
+            return None
+        before = self._conversation.newest
+        self._conversation.add(item)
+        self._save(item)
+        return before.id if before else None
 
     def finish(self) -> None:
         """The model has made all of it: the client is told. What sounds goes on to be played."""
@@ -278,6 +312,7 @@ class Replies:
             reply.response.receipt,
             reply.previous_id,
             reply.asked,
+            tuple(reply.calls),
         )
         self.effects.append(Send(done))
 

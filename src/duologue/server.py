@@ -39,6 +39,7 @@ from duologue.transports.admission import Admission
 from duologue.transports.guard import Guard
 from duologue.transports.identity import OWN, Identity, Visitor, read_secret, visitor
 from duologue.transports.question import Questions
+from duologue.transports.realtime import Configure
 from duologue.transports.subpath import SubPath
 from duologue.turn import Vad
 from duologue.turnlog import TurnLog
@@ -97,13 +98,16 @@ class Server:
             half_duplex=not config.barge_in,
         )
 
-    async def serve(self, transport: Transport, owner: str, conversation: str) -> None:
+    async def serve(
+        self, transport: Transport, owner: str, conversation: str, configure: Configure
+    ) -> None:
         """Serve one client to its end.
 
         Args:
             transport: the client.
             owner: whose it is.
             conversation: what the owner calls it; empty: a new one.
+            configure: how the session begins, out of how one of this server does.
 
         Raises:
             TooManySessions: no session is free.
@@ -118,7 +122,7 @@ class Server:
             self._vad(),
             self.model,
             self.history.conversation(owner, name, here=who.is_here),
-            self.settings,
+            configure(self.settings),
             endpoint=self._endpoint,
             limits=Limits(length=self.config.session_length),
         )

@@ -54,6 +54,7 @@ from duologue.events import (
     ServerEvent,
     SessionStarted,
     Settings,
+    SettingsChanged,
     SoundMissed,
     SoundSent,
     Transcribed,
@@ -61,7 +62,7 @@ from duologue.events import (
 )
 from duologue.floor import State
 from duologue.items import Conversation, Item, Turn
-from duologue.model import Overhearer, Prompt, SpeechModel, Transcriber
+from duologue.model import NO_TOOLS, Overhearer, Prompt, SpeechModel, Transcriber
 from duologue.outbox import Outbox
 from duologue.patience import Patience
 from duologue.turn import TurnDetector, Vad
@@ -183,6 +184,9 @@ class Session:
         self._limits = limits
         self._clock = clock or WallClock()
         self._outbox = Outbox(limits.unsent)
+        self._wanted = settings
+        if not model.capabilities.calls:
+            settings = replace(settings, tools=NO_TOOLS)
         self._detector = TurnDetector(vad, settings, Patience(record.patience))
         self._dialogue = Dialogue(
             self.id,
@@ -222,6 +226,8 @@ class Session:
         logger.info("%s begins", self.id)
         expires_at = round(time.time() + self._limits.length)
         self._outbox.tell(SessionStarted(self.id, self._detector.settings, expires_at))
+        if self._wanted != self._detector.settings:
+            self._receive(SettingsChanged(self._wanted))  # says what the model cannot do
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
@@ -444,7 +450,8 @@ class Session:
                 f"{self._limits.scribes} utterances wait to be written down already"
             )
         async with self._pen:
-            words, _ = await cast(Transcriber, self._model).transcribe(sound)
+            model, language = cast(Transcriber, self._model), self._detector.settings.language
+            words, _ = await model.transcribe(sound, language, self.id)
         return words
 
     async def _overhear(self, look: int, prompt: Prompt) -> None:

@@ -86,6 +86,7 @@ class ScriptedModel:
         only_pauses: bool = False,
         reads: bool = False,
         transcript: str | None = None,
+        calls: bool = False,
     ) -> None:
         """Say `chunks`, raising those that are errors; with a gate, one for each release of it.
 
@@ -96,6 +97,7 @@ class ScriptedModel:
             instructions=True,
             transcribes=True,
             reads=reads,
+            calls=calls,
             note="A script.",
             overhears="nothing" if not overhears else "pauses" if only_pauses else "speech",
         )
@@ -124,7 +126,12 @@ class ScriptedModel:
             self.abandoned += 1
             raise
 
-    async def transcribe(self, utterance: AudioChunk, language: str = "") -> tuple[str, str]:  # noqa: ARG002
+    async def transcribe(
+        self,
+        utterance: AudioChunk,  # noqa: ARG002
+        language: str = "",  # noqa: ARG002
+        listener: str = "",  # noqa: ARG002
+    ) -> tuple[str, str]:
         """The words that the script has for it.
 
         Raises:

@@ -14,6 +14,7 @@ from duologue.clock import Clock, WallClock
 from duologue.errors import ModelFailed, NotOffered, quoted
 from duologue.model import (
     Capabilities,
+    FunctionCall,
     Overhearer,
     Prompt,
     ReplyChunk,
@@ -92,7 +93,9 @@ class Watched:
             raise ModelFailed("the model overheard words that are no str")
         return words
 
-    async def transcribe(self, utterance: AudioChunk, language: str = "") -> tuple[str, str]:
+    async def transcribe(
+        self, utterance: AudioChunk, language: str = "", listener: str = ""
+    ) -> tuple[str, str]:
         """The words that the model, a `Transcriber`, hears, and their language.
 
         Raises:
@@ -103,7 +106,9 @@ class Watched:
             raise _not_offered("transcribes nothing")
         try:
             async with asyncio.timeout(_QUEUE * self.patience):
-                return await cast(Transcriber, self._model).transcribe(utterance, language)
+                return await cast(Transcriber, self._model).transcribe(
+                    utterance, language, listener
+                )
         except TimeoutError as error:
             raise ModelFailed(
                 f"the model transcribed nothing for {_QUEUE * self.patience:.0f} s"
@@ -220,6 +225,8 @@ def _checked(chunk: ReplyChunk) -> ReplyChunk:
         raise ModelFailed(f"the model gave {_kind(chunk)} and not a ReplyChunk")
     if not isinstance(chunk.text, str) or not isinstance(chunk.user_text, str | None):
         raise ModelFailed("the model gave words that are no str")
+    if not isinstance(chunk.call, FunctionCall | None):
+        raise ModelFailed(f"the model gave {_kind(chunk.call)} for a call and not a FunctionCall")
     if chunk.audio is None:
         return chunk
     if not isinstance(chunk.audio, AudioChunk):

@@ -90,7 +90,9 @@ async def test_of_what_waits_to_be_written_down_there_is_a_bound_and_one_at_a_ti
     class Scribe(ScriptedModel):
         now = most = 0
 
-        async def transcribe(self, utterance: AudioChunk, language: str = "") -> tuple[str, str]:
+        async def transcribe(
+            self, utterance: AudioChunk, language: str = "", listener: str = ""
+        ) -> tuple[str, str]:
             self.now += 1
             self.most = max(self.most, self.now)
             await settle()

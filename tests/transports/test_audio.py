@@ -22,7 +22,9 @@ class Talker(ScriptedModel):
         self.asked: list[tuple[object, ...]] = []
         self.fails_after = 1_000
 
-    async def transcribe(self, utterance: AudioChunk, language: str = "") -> tuple[str, str]:
+    async def transcribe(
+        self, utterance: AudioChunk, language: str = "", listener: str = ""
+    ) -> tuple[str, str]:
         self.asked.append((utterance.rate, language))
         if self.fails_after == 0:
             raise ModelFailed("the recogniser is not reached")

@@ -93,14 +93,8 @@ class Admission:
         """
         if not self.api_key:
             return
-        scheme, _, key = connection.headers.get("authorization", "").partition(" ")
-        keys = [key.strip()] if scheme.lower() == "bearer" else []
-        offered = connection.scope.get("subprotocols", [])
-        keys += [
-            name.removeprefix(_SUBPROTOCOL) for name in offered if name.startswith(_SUBPROTOCOL)
-        ]
         right = self.api_key.encode()
-        if not any(secrets.compare_digest(key.encode(), right) for key in keys):
+        if not any(secrets.compare_digest(key.encode(), right) for key in keys_of(connection)):
             raise InvalidApiKey(
                 "this server asks for its API key, as in: Authorization: Bearer KEY"
             )
@@ -123,6 +117,16 @@ class Admission:
         if now - self._told.get(error.code, -_AGAIN) >= _AGAIN:
             self._told[error.code] = now
             logger.warning("refused (%s): %s", error.code, error)
+
+
+def keys_of(connection: HTTPConnection) -> list[str]:
+    """The keys that a client brings."""
+    scheme, _, key = connection.headers.get("authorization", "").partition(" ")
+    keys = [key.strip()] if scheme.lower() == "bearer" else []
+    offered = connection.scope.get("subprotocols", [])
+    return keys + [
+        name.removeprefix(_SUBPROTOCOL) for name in offered if name.startswith(_SUBPROTOCOL)
+    ]
 
 
 def _own_names() -> set[str]:

@@ -34,6 +34,7 @@ class Behaviour:
         given: how many sounds came to their end, or were left.
         keys: that it was shown.
         pieces: of its answer.
+        calls: of functions, after it: the pieces of each.
     """
 
     models: list[str] = field(default_factory=lambda: ["small"])
@@ -43,6 +44,7 @@ class Behaviour:
     given: int = 0
     keys: list[str] = field(default_factory=list)
     pieces: list[str] = field(default_factory=lambda: ["Paris ", "is the ", "capital."])
+    calls: list[list[dict[str, str]]] = field(default_factory=list)
 
     def now(self) -> str:
         """How it behaves this time."""
@@ -112,6 +114,9 @@ class OpenAIServer:
             return
         for piece in self._behaviour.pieces:
             yield _event({"content": piece})
+        for index, pieces in enumerate(self._behaviour.calls):
+            for function in pieces:
+                yield _event({"tool_calls": [{"index": index, "function": function}]})
         while how == "endless":
             yield _event({"content": "and so on "})
             await asyncio.sleep(0)

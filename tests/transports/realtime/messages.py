@@ -24,6 +24,10 @@ def update(kind: Any = "server_vad", **turn_detection: Any) -> str:
     return message("session.update", session=session)
 
 
+def tools(*functions: Any) -> str:
+    return message("session.update", session={"type": "realtime", "tools": functions})
+
+
 def item(**fields: Any) -> str:
     return message("conversation.item.create", item={"type": "message", **fields})
 
@@ -54,7 +58,35 @@ BAD = [
     (message("input_audio_buffer.append", audio="QUJD", echo="yes"), "echo: Input should be"),
     (update(silence_duration_ms=-5), "silence_duration_ms goes from 100 to 10000, not -5"),
     (message("session.update"), "session.update"),
-    (message("session.update", session={"type": "transcription"}), "session.update"),
+    (message("session.update", session={"type": "coffee"}), "session.update: type"),
+    (
+        message("session.update", session={"type": "realtime", "tools": {}}),
+        "session.tools is a list",
+    ),
+    (tools("make coffee"), "session.tools[0] is no function"),
+    (tools({"type": "web_search"}), "session.tools[0] is no function"),
+    (
+        tools({"type": "function", "name": "make coffee"}),
+        "letters, digits, _ or -, and is not 'make",
+    ),
+    (tools({"type": "function"}), "session.tools[0].name has up to 64"),
+    (tools({"type": "function", "name": "a", "description": 1}), "tools[0].description is a text"),
+    (tools({"type": "function", "name": "a", "parameters": []}), "is a JSON Schema"),
+    (
+        tools({"type": "function", "name": "a", "description": "\ud800"}),
+        "cannot be sent on as JSON",
+    ),
+    (tools(*[{"type": "function", "name": "a"}] * 2), "two functions of one name"),
+    (tools(*[{"type": "function", "name": "a"}] * 129), "a list of at most 128 functions"),
+    (message("response.create", response={"tools": "all"}), "response.tools is a list"),
+    (
+        message("response.create", response={"tool_choice": "some"}),
+        "auto, none, required or one of",
+    ),
+    (
+        message("response.create", response={"tool_choice": {"type": "function", "name": "fly"}}),
+        "one of the functions, not {'type': 'function', 'name': 'fly'}",
+    ),
     (
         message(
             "session.update",

@@ -10,6 +10,7 @@ from duologue import events
 from duologue.audio import INPUT_RATE, REPLY_RATE, silence
 from duologue.events import ClientErred, Settings, SettingsChanged
 from duologue.items import Item
+from duologue.model import Function, Tools
 from duologue.testing import tone
 from duologue.transports.realtime.decode import decode_event, decode_message
 from transports.realtime.messages import BAD, append, message, update
@@ -199,15 +200,29 @@ def test_each_way_has_a_format_of_its_own(form: dict[str, Any], expected: str) -
         assert (ways[way], ways[other]) == (expected, "pcm24")
 
 
-def test_tools_are_left_out_and_said_to_be() -> None:
-    session = {"type": "realtime", "tools": [{"type": "function", "name": "look"}]}
-    changed = decode_event(message("session.update", session=session), Settings())
-    assert isinstance(changed, SettingsChanged)
+def updated(settings: Settings, **session: Any) -> SettingsChanged:
+    text = message("session.update", session={"type": "realtime", **session})
+    changed = decode_event(text, settings)
+    assert isinstance(changed, SettingsChanged), changed
+    return changed
+
+
+def test_servers_of_tools_are_left_out_and_said_to_be() -> None:
+    server, look = {"type": "mcp", "server_label": "a"}, {"type": "function", "name": "look"}
+    changed = updated(Settings(), tools=[server, look])
     assert changed.left_out == ("session.tools",)
-    none = decode_event(
-        message("session.update", session={"type": "realtime", "tools": []}), Settings()
-    )
-    assert none == SettingsChanged(Settings())
+    assert changed.settings.tools == Tools((Function("look"),))
+    assert updated(Settings(), tools=[]) == SettingsChanged(Settings())
+
+
+def test_functions_stay_until_others_come() -> None:
+    look, fly = ({"type": "function", "name": name} for name in ("look", "fly"))
+    both = updated(Settings(), tools=[look, fly], tool_choice={"type": "function", "name": "fly"})
+    assert both.settings.tools == Tools((Function("look"), Function("fly")), "required", "fly")
+    kept = updated(both.settings, instructions="Be kind.")
+    assert kept.settings.tools == both.settings.tools
+    assert updated(both.settings, tool_choice="none").settings.tools.offered == ()
+    assert updated(both.settings, tools=[look]).settings.tools == Tools((Function("look"),))
 
 
 def spoken(seconds: float) -> str:

@@ -54,6 +54,7 @@ ONE_TURN: list[events.ServerEvent] = [
     events.LimitApproached("u4", 4.992),
     events.UserOverheard("u4", "hello"),
     events.UserNotTranscribed("u4", ModelFailed("it broke")),
+    events.FunctionCalled("r5", Item("f1", "assistant", "function_call", "{}", name="f"), "u4"),
     events.ErrorOccurred(ModelFailed("it broke"), "evt_1"),
 ]
 

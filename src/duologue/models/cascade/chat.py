@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Sequence
 from openai import AsyncStream
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
-from duologue.model import Item
+from duologue.model import NO_TOOLS, FunctionCall, Item, Tools
+from duologue.models.cascade.calls import Calls, offer
 from duologue.models.cascade.parts import AnswerCut
 from duologue.models.cascade.prompt import messages
 from duologue.models.cascade.servers import FAILURES, Failed, ServerPart
@@ -27,8 +28,15 @@ class ChatServer(ServerPart):
 
     _part, _flag, _silent = "language model", "llm", _SILENT
     writes = advice = ""
+    calls = True
 
-    def read_ahead(self, items: Sequence[Item], instructions: str = "", language: str = "") -> None:
+    def read_ahead(
+        self,
+        items: Sequence[Item],
+        instructions: str = "",
+        language: str = "",
+        tools: Tools = NO_TOOLS,
+    ) -> None:
         """Nothing: a server may ask for money."""
 
     def held(self) -> contextlib.AbstractContextManager[None]:
@@ -41,18 +49,21 @@ class ChatServer(ServerPart):
         items: Sequence[Item] = (),
         instructions: str = "",
         language: str = "",
-    ) -> AsyncGenerator[str, None]:
-        """The answer as it is written.
+        tools: Tools = NO_TOOLS,
+    ) -> AsyncGenerator[str | FunctionCall, None]:
+        """The answer as it is written, then the functions that it calls.
 
         Raises:
             AnswerCut: it grew too long.
             ModelFailed: the server failed; says what to do.
         """
-        conversation = messages(question, items, instructions, language)
+        conversation = messages(question, items, instructions, language, calls=True, tools=tools)
         thoughts, length = Thoughts(), 0
-        async with contextlib.aclosing(self._tried(conversation)) as pieces:
+        async with contextlib.aclosing(self._tried(conversation, tools)) as pieces:
             async for piece in pieces:
-                if spoken := thoughts.push(piece):
+                if isinstance(piece, FunctionCall):
+                    yield piece
+                elif spoken := thoughts.push(piece):
                     length += len(spoken)
                     yield spoken
                 if length > _LONGEST:
@@ -61,13 +72,13 @@ class ChatServer(ServerPart):
             yield rest
 
     async def _tried(
-        self, conversation: list[ChatCompletionMessageParam]
-    ) -> AsyncGenerator[str, None]:
+        self, conversation: list[ChatCompletionMessageParam], tools: Tools
+    ) -> AsyncGenerator[str | FunctionCall, None]:
         """Ask again where it fails before the first word, and that may help."""
         for left in reversed(range(_TRIES)):
             begun = False
             try:
-                async with contextlib.aclosing(self._write(conversation)) as pieces:
+                async with contextlib.aclosing(self._write(conversation, tools)) as pieces:
                     async for piece in pieces:
                         begun = True
                         yield piece
@@ -81,32 +92,34 @@ class ChatServer(ServerPart):
                 return
 
     async def _write(
-        self, conversation: list[ChatCompletionMessageParam]
-    ) -> AsyncGenerator[str, None]:
-        written = called = False
+        self, conversation: list[ChatCompletionMessageParam], tools: Tools
+    ) -> AsyncGenerator[str | FunctionCall, None]:
+        written, calls = False, Calls(tools)
         ended = ""
         try:
             stream: AsyncStream[ChatCompletionChunk] = await self.client.chat.completions.create(
-                model=self._model, messages=conversation, stream=True
+                model=self._model, messages=conversation, stream=True, **offer(tools)
             )
             async with stream:
                 async for chunk in stream:
                     for choice in chunk.choices or ():
-                        called = called or bool(choice.delta and choice.delta.tool_calls)
+                        calls.push(choice)
                         ended = choice.finish_reason or ended
                         if choice.delta and choice.delta.content:
                             written = True
                             yield choice.delta.content
         except FAILURES as error:
             raise self.failure(error) from error
-        if called and not written:
+        if calls.unknown and not written:
             raise self.failed("called a tool that nobody offered; take another --llm-model")
-        if not ended and written:
+        if not ended and (written or calls.whole):
             raise self.failed("broke off in the middle of an answer; see what it logs")
         if not ended:
             raise self.failed(
                 "answers, but not as OpenAI's API does; see whether --llm ends in /v1"
             )
+        for call in calls.whole:
+            yield call
 
 
 class Thoughts:

@@ -12,12 +12,15 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import httpx2
 import openai
 from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat.chat_completion_chunk import Choice
 
 from duologue.child import Child, Kept
 from duologue.errors import DuologueError, ModelFailed
-from duologue.model import Item
+from duologue.model import NO_TOOLS, FunctionCall, Item, Tools
+from duologue.models.cascade.calls import Calls, offer
 from duologue.models.cascade.llama_child import KEY, SLOTS
 from duologue.models.cascade.parts import AnswerCut
 from duologue.models.cascade.prompt import LARGE, SMALL, messages
@@ -25,6 +28,7 @@ from duologue.models.cascade.prompt import LARGE, SMALL, messages
 _log = logging.getLogger(__name__)
 
 _LONGEST_ANSWER = 80  # tokens, about 25 s of speech
+_LONGEST_CALL = 400  # tokens, where functions may be called: their arguments are not spoken
 # Seconds in which it neither gives anybody anything nor computes. It tells of each 32 tokens that it
 # reads, which take 0.25 s on a machine with nothing else to do.
 _PATIENCE = 5.0
@@ -63,6 +67,7 @@ class LanguageModel:
         self._waits: set[asyncio.Timeout] = set()  # each ends when there is no sign of life
         self._gave = 0.0  # when anybody was last given anything
         self._computed = b""
+        self.calls = False  # as its template tells, once the process runs
         self._read: deque[str] = deque(maxlen=SLOTS)  # conversations without their questions
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._client = openai.AsyncOpenAI(
@@ -108,38 +113,65 @@ class LanguageModel:
         items: Sequence[Item] = (),
         instructions: str = "",
         language: str = "",
-    ) -> AsyncGenerator[str, None]:
-        """The answer as it is written.
+        tools: Tools = NO_TOOLS,
+    ) -> AsyncGenerator[str | FunctionCall, None]:
+        """The answer as it is written, then the functions that it calls.
 
         Raises:
             AnswerCut: it grew too long.
             ModelFailed: the language model broke down or hung; a new one starts.
         """
-        whole = True
-        conversation = messages(question, items, instructions, language, self._style)
-        before = str(conversation[:-1])
+        whole, calls = True, Calls(tools)
+        conversation = self._messages(question, items, instructions, language, tools)
+        before = _key(conversation, tools)
         if reading := self._reading.get(before):
             await asyncio.wait([reading])
         self._note(before)
-        async with self._slots, contextlib.aclosing(self._pieces(conversation)) as pieces:
-            async for piece, whole in pieces:  # noqa: B007  (the last one's is looked at below)
-                if piece:
-                    yield piece
+        longest = _LONGEST_CALL if tools.offered else _LONGEST_ANSWER
+        writing = self._pieces(conversation, tools, longest)
+        async with self._slots, contextlib.aclosing(writing) as choices:
+            async for choice in choices:
+                calls.push(choice)
+                whole = choice.finish_reason in ("stop", "tool_calls")
+                if choice.delta.content:
+                    yield choice.delta.content
         if not whole:
-            raise AnswerCut(f"the answer has more than {_LONGEST_ANSWER} tokens")
+            raise AnswerCut(f"the answer has more than {longest} tokens")
+        for call in calls.whole:
+            yield call
 
-    def read_ahead(self, items: Sequence[Item], instructions: str = "", language: str = "") -> None:
+    def _messages(
+        self,
+        question: str | None,
+        items: Sequence[Item],
+        instructions: str,
+        language: str,
+        tools: Tools,
+    ) -> list[ChatCompletionMessageParam]:
+        return messages(
+            question, items, instructions, language, self._style, calls=self.calls, tools=tools
+        )
+
+    def read_ahead(
+        self,
+        items: Sequence[Item],
+        instructions: str = "",
+        language: str = "",
+        tools: Tools = NO_TOOLS,
+    ) -> None:
         """Begin to read what was said before the next question.
 
         To read an answer again that was broken off, or to forget old turns, takes as long as 100 words.
         """
         if self._style is not SMALL and not language:
             return  # what it reads begins with the language
-        conversation = messages("", items, instructions, language, self._style)
-        before = str(conversation[:-1])
+        conversation = self._messages("", items, instructions, language, tools)
+        before = _key(conversation, tools)
         if before in self._read or before in self._reading or self._slots.locked():
             return
-        task = self._reading[before] = asyncio.create_task(self._read_through(before, conversation))
+        task = self._reading[before] = asyncio.create_task(
+            self._read_through(before, conversation, tools)
+        )
         task.add_done_callback(lambda _: self._reading.pop(before))
 
     def held(self) -> contextlib.AbstractContextManager[None]:
@@ -158,10 +190,11 @@ class LanguageModel:
             await anext(answer)
 
     async def _read_through(
-        self, before: str, conversation: list[ChatCompletionMessageParam]
+        self, before: str, conversation: list[ChatCompletionMessageParam], tools: Tools
     ) -> None:
         try:
-            async with self._slots, contextlib.aclosing(self._write(conversation, 0)) as pieces:
+            reading = self._write(conversation, tools, 0)
+            async with self._slots, contextlib.aclosing(reading) as pieces:
                 async for _ in pieces:
                     pass
         except DuologueError as error:
@@ -176,19 +209,20 @@ class LanguageModel:
         self._read.append(before)
 
     async def _pieces(
-        self, conversation: list[ChatCompletionMessageParam]
-    ) -> AsyncGenerator[tuple[str, bool], None]:
-        """The answer as it is written: a few letters, and whether the answer is whole by now.
+        self, conversation: list[ChatCompletionMessageParam], tools: Tools, longest: int
+    ) -> AsyncGenerator[Choice, None]:
+        """The answer as it is written: a few letters at a time.
 
         Where the process fails before the first letter, the next one is asked once again.
         """
         for last in (False, True):
             begun = False
             try:
-                async with contextlib.aclosing(self._write(conversation)) as pieces:
-                    async for piece in pieces:
-                        begun = begun or bool(piece[0])
-                        yield piece
+                writing = self._write(conversation, tools, longest)
+                async with contextlib.aclosing(writing) as choices:
+                    async for choice in choices:
+                        begun = begun or bool(choice.delta.content)
+                        yield choice
             except _Broken as error:
                 if begun or last:
                     raise
@@ -197,8 +231,8 @@ class LanguageModel:
                 return
 
     async def _write(
-        self, conversation: list[ChatCompletionMessageParam], longest: int = _LONGEST_ANSWER
-    ) -> AsyncGenerator[tuple[str, bool], None]:
+        self, conversation: list[ChatCompletionMessageParam], tools: Tools, longest: int
+    ) -> AsyncGenerator[Choice, None]:
         child = await self._kept.ready()
         ended = False
         try:
@@ -211,13 +245,14 @@ class LanguageModel:
                     max_tokens=longest,
                     temperature=0,
                     extra_body=_SAMPLING,
+                    **offer(tools),
                 ),
             )
             async with stream:  # closing it is what stops the server
                 while chunk := await self._in_time(child, anext(stream, None)):
                     for choice in chunk.choices:
                         ended = choice.finish_reason is not None
-                        yield choice.delta.content or "", choice.finish_reason == "stop"
+                        yield choice
         except openai.APIStatusError as error:
             raise ModelFailed(f"the language model refused the conversation: {error}") from error
         except TimeoutError as error:
@@ -291,7 +326,23 @@ class LanguageModel:
             environment={KEY: self._key},
         )
         self._client.base_url = f"{child.greeting}/v1"
+        self.calls = await self._knows_functions(str(child.greeting))
         return child
+
+    async def _knows_functions(self, address: str) -> bool:
+        """Whether the template of its weights has a place for functions."""
+        try:
+            told = await self._client.get(f"{address}/props", cast_to=httpx2.Response)
+            can = told.json().get("chat_template_caps", {})
+        except (openai.APIError, ValueError) as error:
+            _log.warning("whether the language model calls functions is not known: %s", error)
+            return False
+        return bool(can.get("supports_tools") and can.get("supports_tool_calls"))
+
+
+def _key(conversation: list[ChatCompletionMessageParam], tools: Tools) -> str:
+    """What tells whether the same was read before: all but the question."""
+    return f"{conversation[:-1]}{tools.offered or ''}"
 
 
 def _shortage(error: BaseException | None) -> str:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from duologue.audio import AudioChunk
 from duologue.errors import DuologueError
-from duologue.model import Item
+from duologue.model import NO_TOOLS, FunctionCall, Item, Tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,7 @@ class LanguageModel(Part, Protocol):
     Attributes:
         writes: the one language that it answers in, ISO 639-1; empty: it answers in the user's.
         advice: how to get a better one, in a sentence; empty: this one will do.
+        calls: it calls functions.
     """
 
     @property
@@ -109,7 +110,16 @@ class LanguageModel(Part, Protocol):
     @property
     def advice(self) -> str: ...  # noqa: D102
 
-    def read_ahead(self, items: Sequence[Item], instructions: str = "", language: str = "") -> None:
+    @property
+    def calls(self) -> bool: ...  # noqa: D102
+
+    def read_ahead(
+        self,
+        items: Sequence[Item],
+        instructions: str = "",
+        language: str = "",
+        tools: Tools = NO_TOOLS,
+    ) -> None:
         """Begin to read what the next answer to this conversation goes by, while the user still speaks.
 
         Takes no time, and changes no answer. One that would gain nothing by it does nothing.
@@ -118,6 +128,7 @@ class LanguageModel(Part, Protocol):
             items: of the conversation so far, oldest first.
             instructions: of the session.
             language: that the user speaks, ISO 639-1; empty: not known.
+            tools: that it may call.
         """
         ...
 
@@ -131,14 +142,18 @@ class LanguageModel(Part, Protocol):
         items: Sequence[Item] = (),
         instructions: str = "",
         language: str = "",
-    ) -> AsyncGenerator[str, None]:
-        """The answer as it is written, in pieces of any length. Closing the generator abandons it.
+        tools: Tools = NO_TOOLS,
+    ) -> AsyncGenerator[str | FunctionCall, None]:
+        """The answer as it is written, in pieces of any length, and the functions that it calls.
+
+        Closing the generator abandons it.
 
         Args:
             question: what the user has just said; None: nothing, and the answer is to the items.
             items: of the conversation before, oldest first. As many of them as fit are read.
             instructions: of the session.
             language: that the user speaks, ISO 639-1; empty: not known.
+            tools: that it may call.
 
         Raises:
             AnswerCut: it grew too long; what was given stands, but for the sentence that has no end.

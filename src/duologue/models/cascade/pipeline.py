@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from duologue.audio import REPLY_RATE, AudioChunk, concatenate, silence
 from duologue.cpus import cpus
-from duologue.model import Capabilities, Prompt, ReplyChunk
+from duologue.model import Capabilities, FunctionCall, Prompt, ReplyChunk
 from duologue.models.cascade.clauses import Clauses, speakable
 from duologue.models.cascade.parts import (
     AnswerCut,
@@ -92,6 +92,7 @@ class Cascade:
             reads=True,
             note=f"{parts}. {self._language_model.advice}".strip(),
             overhears="speech",
+            calls=self._language_model.calls,
         )
 
     @property
@@ -116,7 +117,9 @@ class Cascade:
     async def overhear(self, prompt: Prompt) -> str:
         """The words that are settled, so far. What was said before is read meanwhile."""
         heard = await self._recogniser.overhear(prompt.utterance, prompt.listener)
-        self._language_model.read_ahead(prompt.items, prompt.instructions, heard.language)
+        self._language_model.read_ahead(
+            prompt.items, prompt.instructions, heard.language, prompt.tools
+        )
         return heard.words
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyChunk, None]:
@@ -135,36 +138,51 @@ class Cascade:
         if prompt.spoken:
             heard = await self._hear(prompt.utterance, prompt.listener)
             yield ReplyChunk(user_text=heard.words)
-            if not heard.words:
-                # Said once: who makes noise is not told so again and again.
-                said = [item for item in prompt.items if item.sound]
-                if not said or said[-1].words:
-                    async for chunk in self._say(_NOT_HEARD, "en", voice, aloud=prompt.aloud):
-                        yield chunk
-                return
-        pause, space = 0.0, ""
+        if heard.words or not prompt.spoken:
+            answer = self._answer(prompt, heard, voice)
+        else:
+            answer = self._excuse(prompt, voice)
+        async with contextlib.aclosing(answer) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _excuse(self, prompt: Prompt, voice: Synthesiser) -> AsyncGenerator[ReplyChunk, None]:
+        """Nothing was understood. Said once: who makes noise is not told so again and again."""
+        said = [item for item in prompt.items if item.sound]
+        if not said or said[-1].words:
+            async for chunk in self._say(_NOT_HEARD, "en", voice, aloud=prompt.aloud):
+                yield chunk
+
+    async def _answer(
+        self, prompt: Prompt, heard: Heard, voice: Synthesiser
+    ) -> AsyncGenerator[ReplyChunk, None]:
+        pause, space, called = 0.0, "", False
         language = self._language_model.writes or heard.language
         async with contextlib.aclosing(self._clauses(prompt, heard)) as clauses:
             async for clause in clauses:
-                if not (words := speakable(clause)):
-                    continue
-                first = True
-                spoken = self._say(clause, language, voice, aloud=prompt.aloud)
-                async with contextlib.aclosing(spoken) as chunks:
-                    async for chunk in chunks:
-                        yield _after(chunk, pause, space) if first else chunk
-                        first = False
-                pause, space = _pause_after(words), " "
-        if not space:
+                if isinstance(clause, FunctionCall):
+                    called = True
+                    yield ReplyChunk(call=clause)
+                elif words := speakable(clause):
+                    first = True
+                    spoken = self._say(clause, language, voice, aloud=prompt.aloud)
+                    async with contextlib.aclosing(spoken) as chunks:
+                        async for chunk in chunks:
+                            yield _after(chunk, pause, space) if first else chunk
+                            first = False
+                    pause, space = _pause_after(words), " "
+        if not space and not called:
             async for chunk in self._say(_SPEECHLESS, "en", voice, aloud=prompt.aloud):
                 yield chunk
 
-    async def transcribe(self, utterance: AudioChunk, language: str = "") -> tuple[str, str]:
+    async def transcribe(
+        self, utterance: AudioChunk, language: str = "", listener: str = ""
+    ) -> tuple[str, str]:
         """The words of an utterance, and its language."""
         if language:
             heard = await self._recogniser.recognise(utterance, language=language)
         else:
-            heard = await self._hear(utterance)
+            heard = await self._hear(utterance, listener)
         return heard.words, heard.language
 
     async def _hear(self, utterance: AudioChunk, listener: str = "") -> Heard:
@@ -208,18 +226,25 @@ class Cascade:
         """Let go of the parts."""
         await asyncio.gather(*(part.close() for part in self._parts))
 
-    async def _clauses(self, prompt: Prompt, heard: Heard) -> AsyncGenerator[str, None]:
+    async def _clauses(
+        self, prompt: Prompt, heard: Heard
+    ) -> AsyncGenerator[str | FunctionCall, None]:
         clauses = Clauses()
         answer = self._language_model.answer(
             heard.words if prompt.spoken else None,
             prompt.items,
             prompt.instructions,
             heard.language,
+            prompt.tools,
         )
         said = cut = False
+        calls = []
         async with contextlib.aclosing(answer) as pieces:
             try:
                 async for piece in pieces:
+                    if isinstance(piece, FunctionCall):
+                        calls.append(piece)
+                        continue
                     for clause in clauses.push(piece):
                         said = True
                         yield clause
@@ -227,6 +252,8 @@ class Cascade:
                 cut = True
         if (rest := clauses.flush()) and not (cut and said):
             yield rest
+        for call in calls:  # what is said before it is heard before it
+            yield call
 
     async def _say(
         self, clause: str, language: str, voice: Synthesiser, *, aloud: bool

@@ -1,25 +1,30 @@
 """What a language model reads: who it is, the turns that fit, the question. Made for speech."""
 
 import datetime
+import json
 import math
 import string
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
-from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat import (
+    ChatCompletionMessageFunctionToolCallParam,
+    ChatCompletionMessageParam,
+)
 
-from duologue.model import Item
+from duologue.model import NO_TOOLS, Item, Tools
 
 _LETTERS = f"{string.ascii_letters} ".encode()
 
 _SPEECH = (
     "You talk with the user by voice: they hear you, and see nothing of what you write. Answer in one to "
     "three short sentences, as one speaks. No lists, headings, tables, markup, emoji or links. You hear "
-    "through a recogniser: where words make no sense, think of what sounds alike, or ask. You cannot look "
-    "anything up, see anything, or do anything but talk; say so when you are asked to. Say that you do not "
-    "know what you do not know."
+    "through a recogniser: where words make no sense, think of what sounds alike, or ask. Say that you do "
+    "not know what you do not know."
 )
+_ALONE = "You cannot look anything up, see anything, or do anything but talk; say so when you are asked to."
+_WITH_TOOLS = "You can do what your functions do, and nothing else but talk."
 
 _LANGUAGES = {
     "ar": "Arabic", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English",
@@ -77,6 +82,9 @@ def messages(
     instructions: str,
     language: str = "",
     style: Style = LARGE,
+    *,
+    calls: bool = False,
+    tools: Tools = NO_TOOLS,
 ) -> list[ChatCompletionMessageParam]:
     """The conversation. Its beginning stays the same from turn to turn, so that it is read once.
 
@@ -86,22 +94,22 @@ def messages(
         instructions: of the session.
         language: that the user speaks, ISO 639-1; empty: not known.
         style: how the model is spoken to.
+        calls: it knows functions; else what they gave is told as the user's words.
+        tools: that it may call now.
     """
     room = style.room
-    character = style.character or _speech(language)
+    character = style.character or _speech(language, calls=bool(tools.offered))
     most = math.ceil(3 * room.instructions)  # letters: no text has fewer than a token for three
     system = [item.said[:most] for item in items if item.role == "system"]
     context = " ".join([instructions, *system[:most]])[:most]
     told = f"{character} {_fitting(context.strip(), room.instructions)}".strip()
     conversation: list[ChatCompletionMessageParam] = [{"role": "system", "content": told}]
-    for user, reply in (
-        *style.example,
-        *_last(_exchanges(items, math.ceil(3 * room.history)), room.history),
-    ):
-        if user:
-            conversation.append({"role": "user", "content": _fitting(user, room.history / 2)})
-        if reply:
-            conversation.append({"role": "assistant", "content": _fitting(reply, room.history / 2)})
+    for user, reply in style.example:
+        conversation.append({"role": "user", "content": user})
+        conversation.append({"role": "assistant", "content": reply})
+    exchanges = _exchanges(items, math.ceil(3 * room.history), calls=calls)
+    for exchange in _last(exchanges, room.history):
+        conversation += exchange.messages(room.history / 2)
     if question is not None:
         question = _fitting(question, room.question)
         if conversation[-1]["role"] == "user":  # many models know only who takes turns
@@ -110,30 +118,88 @@ def messages(
     return conversation
 
 
-def _exchanges(items: Sequence[Item], most: int) -> list[tuple[str, str]]:
-    """What the user and the model said in turns, as far as it is known; one of the two may be empty.
+@dataclass(slots=True)
+class _Exchange:
+    """What the user said, and what the model said and did then. Each may be empty.
 
-    What was not understood is left out, and the answer to it. Of what one of them said at once, `most`
-    letters are enough: more has no room, and a client may write any number of items.
+    Attributes:
+        user: the user's words.
+        rest: the model's words; and calls of functions, each with what the function gave.
     """
-    exchanges: list[tuple[str, str]] = []
+
+    user: str = ""
+    rest: list[str | tuple[Item, Item]] = field(default_factory=list)
+
+    @property
+    def length(self) -> float:
+        """In tokens, about."""
+        texts = [self.user]
+        for part in self.rest:
+            texts += [part] if isinstance(part, str) else [part[0].text, part[1].text]
+        return sum(_tokens(text) for text in texts)
+
+    def messages(self, most: float) -> Iterator[ChatCompletionMessageParam]:
+        """As a language model reads it, each part cut to `most` tokens."""
+        if self.user:
+            yield {"role": "user", "content": _fitting(self.user, most)}
+        for part in self.rest:
+            if isinstance(part, str):
+                yield {"role": "assistant", "content": _fitting(part, most)}
+                continue
+            call, output = part
+            made: ChatCompletionMessageFunctionToolCallParam = {
+                "id": call.call_id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.text},
+            }
+            yield {"role": "assistant", "tool_calls": [made]}
+            given = _fitting(output.text, most)
+            yield {"role": "tool", "tool_call_id": call.call_id, "content": given}
+
+
+def _exchanges(items: Sequence[Item], most: int, *, calls: bool) -> list[_Exchange]:
+    """What the user and the model said in turns, as far as it is known.
+
+    What was not understood is left out, and the answer to it; so is a call without what the function gave.
+    Of what one of them said at once, `most` letters are enough: more has no room, and a client may write
+    any number of items.
+    """
+    exchanges: list[_Exchange] = []
     unheard = {id(item.response) for item in items if item.response and item.words == ""}
+    called: dict[str, Item] = {}
     for item in items:
-        if item.role == "system" or item.kind == "function_call" or id(item.response) in unheard:
+        if item.role == "system" or id(item.response) in unheard:
             continue
-        if not (said := item.said[:most]):
+        if item.kind == "function_call":
+            called[item.call_id] = item
             continue
-        user, reply = exchanges[-1] if exchanges else ("", "")
-        if item.role == "assistant":
-            exchanges[-1:] = [(user, f"{reply} {said}".strip()[:most])]
-        elif reply or not exchanges:
-            exchanges.append((said, ""))
+        call = called.get(item.call_id) if item.kind == "function_call_output" and calls else None
+        if not (said := item.said[:most]) and not call:
+            continue
+        newest = exchanges[-1] if exchanges else _Exchange()
+        if not exchanges or (item.role != "assistant" and not call and newest.rest):
+            exchanges.append(newest := _Exchange())
+        if call:
+            newest.rest.append((replace(call, text=_arguments(call.text)), item))
+        elif item.role != "assistant":
+            newest.user = f"{newest.user}\n{said}".strip()[:most]
+        elif newest.rest and isinstance(last := newest.rest[-1], str):
+            newest.rest[-1] = f"{last} {said}".strip()[:most]
         else:
-            exchanges[-1] = (f"{user}\n{said}"[:most], "")
+            newest.rest.append(said)
     return exchanges
 
 
-def _speech(language: str) -> str:
+def _arguments(text: str) -> str:
+    """Of a call, as JSON that any template can read."""
+    try:
+        known = isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        known = False
+    return text if known else "{}"
+
+
+def _speech(language: str, *, calls: bool) -> str:
     # The date alone: with the time, it would have to be read anew in each turn.
     today = datetime.date.today()
     spoken = _LANGUAGES.get(language, "")
@@ -142,16 +208,17 @@ def _speech(language: str) -> str:
         if spoken
         else "Answer in the user's language."
     )
-    return f"{_SPEECH} {answer} Today is {today:%A}, {today:%B} {today.day}, {today.year}."
+    can = _WITH_TOOLS if calls else _ALONE
+    return f"{_SPEECH} {can} {answer} Today is {today:%A}, {today:%B} {today.day}, {today.year}."
 
 
-def _last(turns: list[tuple[str, str]], history: float) -> list[tuple[str, str]]:
+def _last(turns: list[_Exchange], history: float) -> list[_Exchange]:
     """The last of them, at least one.
 
     They are forgotten half of `history` at a time: from one turn to the next the conversation mostly
     begins as before, and the language model finds that beginning in its cache.
     """
-    lengths = (_tokens(user) + _tokens(reply) for user, reply in turns)
+    lengths = (turn.length for turn in turns)
     *starts, end = accumulate(lengths, initial=0.0)
     step = history / 2
     forgotten = math.ceil((end - history) / step) * step

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from starlette.routing import WebSocketRoute
+from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -26,14 +26,19 @@ from duologue.events import (
     SettingsChanged,
 )
 from duologue.session import Transport
-from duologue.transports.admission import Admission
-from duologue.transports.realtime.decode import decode_message
+from duologue.transports.admission import Admission, keys_of
+from duologue.transports.realtime import client_secrets
+from duologue.transports.realtime.client_secrets import ClientSecrets
+from duologue.transports.realtime.decode import decode_message, merge
 from duologue.transports.realtime.encode import Encoder
 from duologue.transports.realtime.formats import Reader
 from duologue.transports.realtime.refusal import accept, close, refuse
 
-Serve = Callable[[Transport, str, str], Awaitable[None]]
-"""Serves a client (transport, owner, conversation) to its end; a `DuologueError` refuses it."""
+Configure = Callable[[Settings], Settings]
+"""How a session begins, out of how one of this server begins."""
+
+Serve = Callable[[Transport, str, str, Configure], Awaitable[None]]
+"""Serves a client (transport, owner, conversation, configure) to its end; a `DuologueError` refuses it."""
 
 
 class RealtimeTransport:
@@ -106,17 +111,21 @@ class RealtimeTransport:
                 yield event
 
 
-def routes(serve: Serve, model: str, admission: Admission) -> list[WebSocketRoute]:
-    """The route `/v1/realtime`.
+def routes(serve: Serve, model: str, admission: Admission) -> list[BaseRoute]:
+    """The route `/v1/realtime`, and those for client secrets.
 
     The `model` of the URL is ignored: a server has one. `conversation` in the URL names the
     conversation of this user that the session goes on with; without it, a new one begins.
+    `intent=transcription` begins a session that writes down what is said, and answers nothing.
     `extensions=1` asks for the events that the API does not have (see `encode`).
     """
+    made = ClientSecrets()
 
     async def realtime(socket: WebSocket) -> None:
         try:
-            admission.check_key_of_program(socket)
+            session = made.session_of(keys_of(socket))
+            if session is None:
+                admission.check_key_of_program(socket)
         except InvalidApiKey as error:
             admission.note(error)
             await refuse(socket, error, 401)
@@ -125,12 +134,22 @@ def routes(serve: Serve, model: str, admission: Admission) -> list[WebSocketRout
         extensions = socket.query_params.get("extensions") == "1"
         transport = RealtimeTransport(socket, model, admission.message_bytes, extensions=extensions)
         conversation = socket.query_params.get("conversation", "")
+        if session is None and socket.query_params.get("intent") == "transcription":
+            session = {"type": "transcription"}
         try:
-            await serve(transport, socket.state.user, conversation)
+            await serve(
+                transport,
+                socket.state.user,
+                conversation,
+                lambda settings: merge(settings, session) if session else settings,
+            )
         except DuologueError as error:
             admission.note(error)
             with suppress(ConnectionError):
                 await transport.send(ErrorOccurred(error))
                 await transport.close(error)
 
-    return [WebSocketRoute("/v1/realtime", realtime)]
+    return [
+        WebSocketRoute("/v1/realtime", realtime),
+        *client_secrets.routes(admission, made, model),
+    ]

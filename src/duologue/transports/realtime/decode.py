@@ -39,7 +39,9 @@ from duologue.errors import (
     quoted,
 )
 from duologue.events import ClientErred, ClientEvent, PatienceSetting, Settings, Wish
+from duologue.model import NO_TOOLS
 from duologue.transports.realtime.decode_items import decode_item, decode_request
+from duologue.transports.realtime.decode_tools import decode_tools, names_servers
 from duologue.transports.realtime.fields import Listed, Shape, validate
 from duologue.transports.realtime.formats import Reader, bytes_of, check, read
 
@@ -106,7 +108,7 @@ _SESSION: Shape = {
     "instructions": None,
     "output_modalities": Listed(2),
     "audio": {
-        "input": {"turn_detection": _TURN_DETECTION},
+        "input": {"turn_detection": _TURN_DETECTION, "transcription": {"language": None}},
     },
 }
 """The fields of a session that mean something here."""
@@ -292,10 +294,11 @@ def _decode(fields: dict[str, Any], settings: Settings) -> ClientEvent:
     if kind == _CREATE:
         return decode_item(fields, _sound_of(fields, settings))
     if kind == _RESPOND:
-        return decode_request(fields)
+        return decode_request(fields, settings.tools)
     if kind == "session.update":
         session = fields.get("session")
-        return events.SettingsChanged(_merge(settings, session), _left_out(session))
+        left_out = ("session.tools",) if names_servers(session) else ()
+        return events.SettingsChanged(merge(settings, session), left_out)
     if not isinstance(kind, str) or kind not in _WITH_FIELDS:
         known = ", ".join([*_WITH_FIELDS, *_PLAIN, _CREATE, _RESPOND])
         raise InvalidEvent(f"the event type {quoted(kind)} is not known here; known are {known}")
@@ -319,8 +322,12 @@ def _made_of(message: BaseModel, settings: Settings) -> ClientEvent:
     raise AssertionError(message)
 
 
-def _merge(settings: Settings, session: object) -> Settings:
-    """The settings with what `session` names changed. Fields that mean nothing here are ignored."""
+def merge(settings: Settings, session: object) -> Settings:
+    """The settings with what `session` names changed. Fields that mean nothing here are ignored.
+
+    Raises:
+        InvalidEvent: a field is wrong; says which.
+    """
     if isinstance(session, dict):
         for name, place in _MOVED.items():
             if name in session:
@@ -328,27 +335,45 @@ def _merge(settings: Settings, session: object) -> Settings:
                     f"session.{name} is a field of the API's beta; it is session.{place} now",
                     f"session.{name}",
                 )
+    if isinstance(session, dict):
+        settings = replace(settings, tools=decode_tools(session, settings.tools, "session"))
+        if session.get("type") == "transcription":
+            return _merge_transcription(settings, session)
+        if settings.only_words:
+            raise InvalidField(
+                "this is a transcription session, and stays one: session.type is 'transcription'",
+                "session.type",
+            )
     request = validate(RealtimeSessionCreateRequest, session, "session.update", _SESSION)
     if "instructions" in request.model_fields_set:
         settings = replace(settings, instructions=_text(request.instructions or ""))
     if request.output_modalities is not None:
         settings = replace(settings, aloud="audio" in request.output_modalities)
+    return _merge_audio(settings, request, session)
+
+
+def _merge_transcription(settings: Settings, session: dict[str, Any]) -> Settings:
+    """A session that writes down what is said. Its fields are among those of any session."""
+    spoken = {**session, "type": "realtime"}
+    request = validate(RealtimeSessionCreateRequest, spoken, "session.update", _SESSION)
+    settings = _merge_audio(settings, request, session)
+    return replace(settings, only_words=True, create_response=False, tools=NO_TOOLS)
+
+
+def _merge_audio(
+    settings: Settings, request: RealtimeSessionCreateRequest, session: object
+) -> Settings:
     audio = request.audio
     if audio and audio.input and "turn_detection" in audio.input.model_fields_set:
         settings = _merge_turn_detection(settings, audio.input.turn_detection)
+    if audio and audio.input and "transcription" in audio.input.model_fields_set:
+        written = audio.input.transcription
+        settings = replace(settings, language=(written and written.language) or "")
     return replace(
         settings,
         sound_in=_format_of(session, "input") or settings.sound_in,
         sound_out=_format_of(session, "output") or settings.sound_out,
     )
-
-
-def _left_out(session: object) -> tuple[str, ...]:
-    """What the client wants, and nothing here can do."""
-    tools = (
-        isinstance(session, dict) and isinstance(session.get("tools"), list) and session["tools"]
-    )
-    return ("session.tools",) if tools else ()
 
 
 def _text(instructions: str) -> str:

@@ -9,6 +9,8 @@ from duologue.audio import AudioChunk
 from duologue.errors import InvalidEvent, quoted
 from duologue.events import ItemCreated, ReplyRequested
 from duologue.items import Item
+from duologue.model import Tools
+from duologue.transports.realtime.decode_tools import decode_tools
 from duologue.transports.realtime.fields import Listed, Shape, validate
 
 _NAME = Annotated[str, Field(min_length=1, max_length=64)]
@@ -106,13 +108,19 @@ def decode_item(fields: dict[str, Any], sound: AudioChunk | None) -> ItemCreated
     return ItemCreated(_item(created.item, sound), created.previous_item_id)
 
 
-def decode_request(fields: dict[str, Any]) -> ReplyRequested:
+def decode_request(fields: dict[str, Any], tools: Tools) -> ReplyRequested:
     """A `response.create`.
+
+    Args:
+        fields: of the event.
+        tools: of the session.
 
     Raises:
         InvalidEvent: one of its fields is wrong, or holds what is not taken here; says why.
     """
     asked = validate(_Request, fields, "response.create", _REQUEST_SHAPE).response or _Asked()
+    given = fields.get("response")
+    named = isinstance(given, dict) and ("tools" in given or "tool_choice" in given)
     aloud = None if asked.output_modalities is None else "audio" in asked.output_modalities
     return ReplyRequested(
         instructions=asked.instructions,
@@ -120,6 +128,7 @@ def decode_request(fields: dict[str, Any]) -> ReplyRequested:
         aloud=aloud,
         in_band=asked.conversation != "none",
         input=None if asked.input is None else tuple(_part(part) for part in asked.input),
+        tools=decode_tools(given, tools, "response") if named and given else None,
     )
 
 

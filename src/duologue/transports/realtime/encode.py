@@ -21,6 +21,7 @@ from duologue import events
 from duologue.audio import REPLY_RATE, AudioChunk, LineFormat
 from duologue.events import Settings
 from duologue.items import Item
+from duologue.model import Function, Tools
 from duologue.transports.realtime.formats import Writer
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -50,8 +51,9 @@ class Encoder:
     def __init__(self, model: str, *, extensions: bool = False) -> None:
         self._model = model
         self._extensions = extensions
-        self._session: dict[str, Any] = {}  # what the client is told of it, but for its settings
+        self._session = "", 0  # its id, and when it ends, by Unix time
         self._writer = Writer("pcm24")
+        self._outputs: dict[str, list[str]] = {}  # ids of the items of each response under way
 
     def encode(self, event: events.ServerEvent) -> Iterator[str]:
         """The messages for one event, none to many."""
@@ -70,9 +72,11 @@ class Encoder:
             case events.ReplyDelta():
                 yield from self._reply_delta(event)
             case events.ReplyItemAdded():
-                yield from _reply_item(event)
+                yield from self._reply_item(event)
+            case events.FunctionCalled():
+                yield from self._call(event)
             case events.ReplyDone():
-                yield from _reply_done(event)
+                yield from self._reply_done(event)
             case events.TurnCommitted():
                 yield from _turn_committed(event)
             case events.ItemAdded():
@@ -88,15 +92,15 @@ class Encoder:
         kind, settings = "session.updated", event.settings
         if isinstance(event, events.SessionStarted):
             kind = "session.created"
-            ends = {"expires_at": event.expires_at} if event.expires_at else {}
-            self._session = {"id": event.session_id, "object": "realtime.session", **ends}
+            self._session = event.session_id, event.expires_at
         if settings.sound_out != self._writer.format:
             self._writer = Writer(settings.sound_out)
-        session = {**self._session, **_session(self._model, settings)}
+        name, ends = self._session
+        session = session_fields(self._model, settings, name, ends)
         return json.dumps({"type": kind, "event_id": _event_id(), "session": session})
 
     def _reply_delta(self, event: events.ReplyDelta) -> Iterator[BaseModel]:
-        content = _content(event.response_id, event.item_id)
+        content = self._content(event.response_id, event.item_id)
         if event.text:
             words = wire.ResponseAudioTranscriptDeltaEvent
             kind = words if event.aloud else wire.ResponseTextDeltaEvent
@@ -108,6 +112,96 @@ class Encoder:
                 if data := self._writer.push(piece):
                     sound = base64.b64encode(data).decode()
                     yield _event(wire.ResponseAudioDeltaEvent, **content, delta=sound)
+
+    def _output(self, response_id: str, item_id: str) -> dict[str, Any]:
+        """Which part of a response an item is."""
+        items = self._outputs.setdefault(response_id, [])
+        if item_id not in items:
+            items.append(item_id)
+        return {"response_id": response_id, "output_index": items.index(item_id)}
+
+    def _content(self, response_id: str, item_id: str) -> dict[str, Any]:
+        return {**self._output(response_id, item_id), "item_id": item_id, "content_index": 0}
+
+    def _reply_item(self, event: events.ReplyItemAdded) -> Iterator[BaseModel]:
+        item = _assistant_item(event.item_id, "in_progress")
+        output = self._output(event.response_id, event.item_id)
+        yield _event(wire.ResponseOutputItemAddedEvent, **output, item=item)
+        if event.asked.in_band:
+            yield _event(wire.ConversationItemAdded, item=item, previous_item_id=event.previous_id)
+        part = _part("", aloud=event.asked.aloud)
+        content = self._content(event.response_id, event.item_id)
+        yield _event(wire.ResponseContentPartAddedEvent, **content, part=part)
+
+    def _call(self, event: events.FunctionCalled) -> Iterator[BaseModel]:
+        """A call is told as a whole."""
+        item, previous = event.item, event.previous_id
+        begun = {**_any_item(item), "status": "in_progress", "arguments": ""}
+        output = self._output(event.response_id, item.id)
+        about = {**output, "item_id": item.id, "call_id": item.call_id}
+        arguments = _whole(item.text)
+        yield _event(wire.ResponseOutputItemAddedEvent, **output, item=begun)
+        if event.asked.in_band:
+            yield _event(wire.ConversationItemAdded, item=begun, previous_item_id=previous)
+        yield _event(wire.ResponseFunctionCallArgumentsDeltaEvent, **about, delta=arguments)
+        yield _event(
+            wire.ResponseFunctionCallArgumentsDoneEvent,
+            **about,
+            name=item.name,
+            arguments=arguments,
+        )
+        yield _event(wire.ResponseOutputItemDoneEvent, **output, item=_any_item(item))
+        if event.asked.in_band:
+            yield _event(wire.ConversationItemDone, item=_any_item(item), previous_item_id=previous)
+
+    def _reply_done(self, event: events.ReplyDone) -> Iterator[BaseModel]:
+        asked = event.asked
+        status, details = _outcome(event)
+        items = {call.id: _any_item(call) for call in event.calls}
+        if event.item_id:
+            text = _whole(event.text)
+            finished = "completed" if status == "completed" else "incomplete"
+            item = _assistant_item(event.item_id, finished, text, aloud=asked.aloud)
+            items[event.item_id] = item
+            content = self._content(event.response_id, event.item_id)
+            if asked.aloud is False:
+                yield _event(wire.ResponseTextDoneEvent, **content, text=text)
+            else:
+                yield _event(wire.ResponseAudioDoneEvent, **content)
+                yield _event(wire.ResponseAudioTranscriptDoneEvent, **content, transcript=text)
+            part = _part(text, aloud=asked.aloud)
+            yield _event(wire.ResponseContentPartDoneEvent, **content, part=part)
+            output = self._output(event.response_id, event.item_id)
+            yield _event(wire.ResponseOutputItemDoneEvent, **output, item=item)
+            if asked.in_band:
+                previous = event.previous_id
+                yield _event(wire.ConversationItemDone, item=item, previous_item_id=previous)
+        receipt = event.receipt.metadata() if event.receipt else {}
+        response = _response(
+            event.response_id,
+            asked,
+            status,
+            output=[items[name] for name in self._outputs.pop(event.response_id, [])],
+            status_details=details,
+            metadata=_metadata(asked, receipt),
+            usage=_NO_USAGE,
+        )
+        yield _event(wire.ResponseDoneEvent, response=response)
+
+
+def session_fields(model: str, settings: Settings, name: str, ends: int) -> dict[str, Any]:
+    """A session as the API shows it.
+
+    Args:
+        model: its name.
+        settings: of the session.
+        name: its id.
+        ends: when, by Unix time; 0: not known.
+    """
+    kind = "realtime.transcription_session" if settings.only_words else "realtime.session"
+    shown = _transcription if settings.only_words else _session
+    expires = {"expires_at": ends} if ends else {}
+    return {"id": name, "object": kind, **expires, **shown(model, settings)}
 
 
 def _session(model: str, settings: Settings) -> dict[str, Any]:
@@ -134,8 +228,8 @@ def _session(model: str, settings: Settings) -> dict[str, Any]:
             },
             "output": {"format": _FORMATS[settings.sound_out], "voice": "default", "speed": 1.0},
         },
-        "tools": [],
-        "tool_choice": "auto",
+        "tools": [_function(function) for function in settings.tools.functions],
+        "tool_choice": _choice(settings.tools),
         "max_output_tokens": "inf",
         "tracing": None,
         "truncation": "auto",
@@ -144,48 +238,42 @@ def _session(model: str, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _reply_item(event: events.ReplyItemAdded) -> Iterator[BaseModel]:
-    item = _assistant_item(event.item_id, "in_progress")
-    output = _output(event.response_id)
-    yield _event(wire.ResponseOutputItemAddedEvent, **output, item=item)
-    if event.asked.in_band:
-        yield _event(wire.ConversationItemAdded, item=item, previous_item_id=event.previous_id)
-    part = _part("", aloud=event.asked.aloud)
-    content = _content(event.response_id, event.item_id)
-    yield _event(wire.ResponseContentPartAddedEvent, **content, part=part)
+def _transcription(model: str, settings: Settings) -> dict[str, Any]:
+    """A session that answers nothing."""
+    detection = {
+        **_ending(settings),
+        "threshold": settings.threshold,
+        "prefix_padding_ms": round(settings.prefix_padding * 1000),
+    }
+    return {
+        "type": "transcription",
+        "audio": {
+            "input": {
+                "format": _FORMATS[settings.sound_in],
+                "transcription": {
+                    "model": model,
+                    "prompt": "",
+                    **({"language": settings.language} if settings.language else {}),
+                },
+                "noise_reduction": None,
+                "turn_detection": detection if settings.turn_detection else None,
+            },
+        },
+        "include": None,
+    }
 
 
-def _reply_done(event: events.ReplyDone) -> Iterator[BaseModel]:
-    items, asked = [], event.asked
-    status, details = _outcome(event)
-    if event.item_id:
-        text = _whole(event.text)
-        finished = "completed" if status == "completed" else "incomplete"
-        item = _assistant_item(event.item_id, finished, text, aloud=asked.aloud)
-        items.append(item)
-        content = _content(event.response_id, event.item_id)
-        if asked.aloud is False:
-            yield _event(wire.ResponseTextDoneEvent, **content, text=text)
-        else:
-            yield _event(wire.ResponseAudioDoneEvent, **content)
-            yield _event(wire.ResponseAudioTranscriptDoneEvent, **content, transcript=text)
-        part = _part(text, aloud=asked.aloud)
-        yield _event(wire.ResponseContentPartDoneEvent, **content, part=part)
-        yield _event(wire.ResponseOutputItemDoneEvent, **_output(event.response_id), item=item)
-        if asked.in_band:
-            previous = event.previous_id
-            yield _event(wire.ConversationItemDone, item=item, previous_item_id=previous)
-    receipt = event.receipt.metadata() if event.receipt else {}
-    response = _response(
-        event.response_id,
-        asked,
-        status,
-        output=items,
-        status_details=details,
-        metadata=_metadata(asked, receipt),
-        usage=_NO_USAGE,
-    )
-    yield _event(wire.ResponseDoneEvent, response=response)
+def _function(function: Function) -> dict[str, Any]:
+    return {
+        "type": "function",
+        "name": function.name,
+        "description": function.description,
+        "parameters": dict(function.parameters),
+    }
+
+
+def _choice(tools: Tools) -> str | dict[str, str]:
+    return {"type": "function", "name": tools.only} if tools.only else tools.choice
 
 
 def _ending(settings: Settings) -> dict[str, Any]:
@@ -333,14 +421,6 @@ def _event(model: type[_Model], **fields: Any) -> _Model:
 
 def _event_id() -> str:
     return f"event_{secrets.token_hex(8)}"
-
-
-def _output(response_id: str) -> dict[str, Any]:
-    return {"response_id": response_id, "output_index": 0}
-
-
-def _content(response_id: str, item_id: str) -> dict[str, Any]:
-    return {**_output(response_id), "item_id": item_id, "content_index": 0}
 
 
 def _part(text: str, *, aloud: bool | None) -> dict[str, Any]:

@@ -1,0 +1,65 @@
+"""Functions in OpenAI's `/chat/completions`: how they are offered, and how a model calls them."""
+
+from typing import Any
+
+from openai.types.chat.chat_completion_chunk import Choice
+
+from duologue.model import FunctionCall, Tools
+
+_MOST = 16  # calls in one answer
+_LONGEST = 65_536  # characters of arguments
+
+
+def offer(tools: Tools) -> dict[str, Any]:
+    """What a request says of them; nothing, where none may be called."""
+    if not tools.offered:
+        return {}
+    only = {"type": "function", "function": {"name": tools.only}}
+    return {
+        "tools": [
+            {
+                "type": "function",
+                "function": {
+                    "name": function.name,
+                    "description": function.description,
+                    "parameters": function.parameters or {"type": "object", "properties": {}},
+                },
+            }
+            for function in tools.offered
+        ],
+        "tool_choice": only if tools.only else tools.choice,
+    }
+
+
+class Calls:
+    """The calls of one answer, put together from the pieces in which they come."""
+
+    def __init__(self, tools: Tools) -> None:
+        """Of these functions; others are not called."""
+        self._names = {function.name for function in tools.offered}
+        self._made: dict[int, tuple[str, str]] = {}
+
+    @property
+    def whole(self) -> list[FunctionCall]:
+        """Those of functions that were offered."""
+        return [
+            FunctionCall(name, arguments or "{}")
+            for _, (name, arguments) in sorted(self._made.items())
+            if name in self._names
+        ]
+
+    @property
+    def unknown(self) -> bool:
+        """Whether only functions were called that nobody has offered."""
+        return bool(self._made) and not self.whole
+
+    def push(self, choice: Choice) -> None:
+        """More of an answer has come."""
+        for piece in (choice.delta and choice.delta.tool_calls) or ():
+            if piece.index not in self._made and len(self._made) >= _MOST:
+                continue
+            name, arguments = self._made.get(piece.index, ("", ""))
+            if function := piece.function:
+                name += function.name or ""
+                arguments += function.arguments or ""
+            self._made[piece.index] = name[:_LONGEST], arguments[:_LONGEST]
