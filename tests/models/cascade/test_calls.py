@@ -10,7 +10,7 @@ from openai.types.chat.chat_completion_chunk import Choice
 from duologue.items import FunctionCall, Item
 from duologue.model import Function, Tools
 from duologue.models.cascade import calls as module
-from duologue.models.cascade.calls import Calls, offer
+from duologue.models.cascade.calls import Bare, Calls, offer
 from duologue.models.cascade.chat import ChatServer
 from duologue.models.cascade.prompt import messages
 from models.cascade.openai_server import Behaviour
@@ -148,6 +148,42 @@ def test_a_long_conversation_is_cut_between_turns_and_never_between_a_call_and_i
 )
 def test_what_may_not_be_called_is_not_offered(tools: Tools, choice: object) -> None:
     assert offer(tools).get("tool_choice") == choice
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "weather", "arguments": {"town": "Oslo"}}. It is sunny.',
+        ' \n{"arguments": {"town": "Oslo"}, "name": "weather"}',
+        '{"name": "weather", "parameters": {"town": "Oslo"}}',
+    ],
+)
+def test_a_call_in_bare_json_is_one_however_it_is_cut(text: str) -> None:
+    for size in range(1, len(text) + 1):
+        bare, said = Bare(TOOLS), list[str | FunctionCall]()
+        for start in range(0, len(text), size):
+            said.append(bare.push(text[start : start + size]))
+            if isinstance(said[-1], FunctionCall):
+                break
+        assert [piece for piece in said if piece] == [FunctionCall("weather", '{"town": "Oslo"}')]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Hello {you}.",
+        '{"name": "launch"} now',
+        "{",
+        "{1: 2}",
+        '{"name": "time", "arguments": 3}',
+        " ",
+    ],
+)
+def test_what_is_no_call_is_said(text: str) -> None:
+    bare = Bare(TOOLS)
+    said = [bare.push(letter) for letter in text]
+    assert "".join([*map(str, said), bare.flush()]) == text
+    assert Bare(Tools()).push('{"name": "time"}') == '{"name": "time"}'
 
 
 def test_calls_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

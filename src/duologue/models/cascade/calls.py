@@ -1,5 +1,6 @@
 """Functions in OpenAI's `/chat/completions`: how they are offered, and how a model calls them."""
 
+import json
 from typing import Any
 
 from openai.types.chat.chat_completion_chunk import Choice
@@ -63,3 +64,38 @@ class Calls:
                 name += function.name or ""
                 arguments += function.arguments or ""
             self._made[piece.index] = name[:_LONGEST], arguments[:_LONGEST]
+
+
+class Bare:
+    """Tells a call that a small model writes as bare JSON, without the marks that its template asks for.
+
+    What begins with `{` is held back until it is known to be a call, or to be none.
+    """
+
+    def __init__(self, tools: Tools) -> None:
+        """Of these functions."""
+        self._names = {function.name for function in tools.offered}
+        self._held = ""
+        self._watches = bool(self._names)
+
+    def push(self, text: str) -> str | FunctionCall:
+        """What is to be said of the answer; or the call that it is, and then nothing else of it counts."""
+        if not self._watches:
+            return text
+        self._held += text
+        begun = self._held.lstrip()
+        if begun and not begun.startswith("{"):
+            return self.flush()
+        try:
+            value, _ = json.JSONDecoder().raw_decode(begun)
+        except (ValueError, RecursionError):
+            return "" if len(begun) < _LONGEST else self.flush()
+        name, arguments = value.get("name"), value.get("arguments", value.get("parameters", {}))
+        if name not in self._names or not isinstance(arguments, dict):
+            return self.flush()
+        return FunctionCall(name, json.dumps(arguments, ensure_ascii=False))
+
+    def flush(self) -> str:
+        """What was held back, and is no call."""
+        held, self._held, self._watches = self._held, "", False
+        return held

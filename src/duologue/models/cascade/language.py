@@ -20,7 +20,7 @@ from openai.types.chat.chat_completion_chunk import Choice
 from duologue.child import Child, Kept
 from duologue.errors import DuologueError, ModelFailed
 from duologue.model import NO_TOOLS, FunctionCall, Item, Tools
-from duologue.models.cascade.calls import Calls, offer
+from duologue.models.cascade.calls import Bare, Calls, offer
 from duologue.models.cascade.llama_child import KEY, SLOTS
 from duologue.models.cascade.parts import AnswerCut
 from duologue.models.cascade.prompt import LARGE, SMALL, messages
@@ -121,7 +121,7 @@ class LanguageModel:
             AnswerCut: it grew too long.
             ModelFailed: the language model broke down or hung; a new one starts.
         """
-        whole, calls = True, Calls(tools)
+        whole, calls, bare = True, Calls(tools), Bare(tools)
         conversation = self._messages(question, items, instructions, language, tools)
         before = _key(conversation, tools)
         if reading := self._reading.get(before):
@@ -133,8 +133,13 @@ class LanguageModel:
             async for choice in choices:
                 calls.push(choice)
                 whole = choice.finish_reason in ("stop", "tool_calls")
-                if choice.delta.content:
-                    yield choice.delta.content
+                said = bare.push(choice.delta.content or "")
+                if said:
+                    yield said
+                if isinstance(said, FunctionCall):
+                    return
+        if held := bare.flush():
+            yield held
         if not whole:
             raise AnswerCut(f"the answer has more than {longest} tokens")
         for call in calls.whole:
