@@ -1,4 +1,4 @@
-"""The command line: serve, say, turns, pull, doctor."""
+"""The command line: serve, say, turns, pull, doctor, check."""
 
 import argparse
 import asyncio
@@ -8,13 +8,13 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from duologue import __version__, folders, pulling, stopping, weights
+from duologue import __version__, check, folders, pulling, stopping, weights
 from duologue.audio import AudioChunk, to_mp3, to_wav
 from duologue.config import PREFIX, Config, load_config
 from duologue.cpus import cpus
@@ -41,7 +41,7 @@ environment, the environment before the file.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 0; 1 for what `doctor` misses; 2 for an error."""
+    """Run a command. Returns the exit code: 0; 1: `doctor` or `check` finds something; 2: an error."""
     arguments = _parser().parse_args(argv)
     try:
         with stopping.raising():
@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_serve(commands)
     _add_say(commands)
+    _add_check(commands)
     _add_turns(commands)
     _add_pull(commands)
     doctor = commands.add_parser(
@@ -141,6 +142,39 @@ def _add_say(commands: Any) -> None:
         help=f"the server's; as {PREFIX}API_KEY no other user of this computer can see it",
     )
     say.set_defaults(run=_say)
+
+
+def _add_check(commands: Any) -> None:
+    checking = commands.add_parser(
+        "check",
+        help="try a Realtime server as its clients use it",
+        description="Talk with a server of the OpenAI Realtime API, ours or another: turns, interruptions, "
+        "push to talk, items, responses, errors, functions, each event against the API's schema and "
+        "order. Print what works, how long it took, and which clients that is enough for. Exit code 1: "
+        "something is wrong.",
+        epilog="example: duologue check wss://api.openai.com/v1/realtime --server-model gpt-realtime",
+    )
+    checking.add_argument(
+        "url", nargs="?", help="the server, as http://127.0.0.1:7860; else one is started"
+    )
+    checking.add_argument("--model", help="for the server that is started")
+    checking.add_argument("--server-model", default="", help="what that server calls its model")
+    checking.add_argument(
+        "--question", type=Path, metavar="FILE", help="recording of a question [espeak-ng asks one]"
+    )
+    checking.add_argument(
+        "--only",
+        action="append",
+        choices=list(check.CHECKS),
+        metavar="CHECK",
+        help="not all checks",
+    )
+    checking.add_argument(
+        "--api-key",
+        metavar="KEY",
+        help=f"the server's; as {PREFIX}API_KEY no other user of this computer can see it",
+    )
+    checking.set_defaults(run=_check)
 
 
 def _add_turns(commands: Any) -> None:
@@ -309,30 +343,53 @@ async def _server(config: Config) -> AsyncIterator[Uvicorn]:
             smart_turn.close()
 
 
+def _check(arguments: argparse.Namespace) -> int:
+    question = read_audio(arguments.question) if arguments.question else None
+    good: list[bool] = []
+
+    async def examine(url: str, key: str) -> None:
+        asked = question or await check.speak_question()
+        card = check.Card(check.line_of(url, arguments.server_model))
+        trial = check.Trial(card.url, key, asked)
+        async with aclosing(check.examine(card, trial, arguments.only or ())) as findings:
+            async for found in findings:
+                why = f"  {found.why}" if found.why else ""
+                sys.stdout.write(f"{found.state:<8}{found.name:<17}{found.seconds:5.1f} s{why}\n")
+                sys.stdout.flush()
+        for line in check.lines(card):
+            sys.stdout.write(f"{line}\n")
+        good.append(card.is_good)
+
+    with folders.temporary() as folder:
+        _run(_with_server(arguments, folder, examine), folder)
+    return 0 if all(good) else 1
+
+
+async def _with_server(
+    arguments: argparse.Namespace, data: Path, use: Callable[[str, str], Awaitable[None]]
+) -> None:
+    """Use the server that was named (its address and key), or one that is started for it."""
+    if arguments.url:
+        await use(arguments.url, arguments.api_key or os.environ.get(f"{PREFIX}API_KEY", ""))
+        return
+    flags = {"model": arguments.model, "api_key": arguments.api_key, "data": str(data)}
+    own = {"host": "127.0.0.1", "port": 0, "page": False, "grace": 0}
+    config, _ = _choose_model(load_config({**flags, **own}))
+    async with _server(config) as server:
+        sys.stdout.write(f"{server.model.capabilities.note}\n")
+        serving = asyncio.create_task(server.run_until_stopped())
+        try:
+            await use(server.url, config.api_key)
+        finally:
+            server.should_exit = True
+            await serving
+
+
 def _say(arguments: argparse.Namespace) -> int:
     question = read_audio(arguments.question)
     output: Path | None = arguments.output
     if output and output.suffix.lower() not in (".wav", ".mp3"):
         raise InvalidSetting(f"the reply can be written as .wav or .mp3, not as {output.name}")
-
-    async def run(folder: Path) -> None:
-        if arguments.url:
-            await report(arguments.url, arguments.api_key or os.environ.get(f"{PREFIX}API_KEY", ""))
-        else:
-            await serve(folder)
-
-    async def serve(data: Path) -> None:
-        flags = {"model": arguments.model, "api_key": arguments.api_key, "data": str(data)}
-        own = {"host": "127.0.0.1", "port": 0, "page": False, "grace": 0}
-        config, _ = _choose_model(load_config({**flags, **own}))
-        async with _server(config) as server:
-            sys.stdout.write(f"{server.model.capabilities.note}\n")
-            serving = asyncio.create_task(server.run_until_stopped())
-            try:
-                await report(server.url, config.api_key)
-            finally:
-                server.should_exit = True
-                await serving
 
     async def report(url: str, api_key: str) -> None:
         answer = await ask(url, question, api_key)
@@ -346,7 +403,7 @@ def _say(arguments: argparse.Namespace) -> int:
             _write(output, encode(answer.audio))
 
     with folders.temporary() as folder:
-        _run(run(folder), folder)
+        _run(_with_server(arguments, folder, report), folder)
     return 0
 
 

@@ -124,6 +124,16 @@ async def test_functions_are_called_and_text_is_answered_in_words(serve: Serve) 
     assert not sound(chunks)
 
 
+async def test_what_was_said_is_written_down_without_a_reply(serve: Serve) -> None:
+    script = ScriptedModel([say("No.")], transcript="hello there")
+    async with asking(serve(script).url) as model:
+        assert await model.transcribe(tone(1), "en") == ("hello there", "en")
+    assert script.prompts == []
+    async with asking(serve(Echo()).url) as model:
+        with pytest.raises(ModelFailed, match="writes nothing down"):
+            await model.transcribe(tone(1))
+
+
 async def test_closing_a_reply_ends_it_there(serve: Serve) -> None:
     script = ScriptedModel([WORDS, *[say("On and on. ", 30)] * 100], gate=asyncio.Semaphore(4))
     server = serve(script)

@@ -166,6 +166,39 @@ class Realtime:
                 self.trouble = ""
                 return
 
+    async def transcribe(
+        self,
+        utterance: AudioChunk,
+        language: str = "",
+        listener: str = "",  # noqa: ARG002  (the reply takes that line)
+    ) -> tuple[str, str]:
+        """What the server writes down of an utterance.
+
+        Raises:
+            ModelFailed: it failed, was lost, or writes nothing down; says what to do.
+        """
+        prompt, line = Prompt(utterance), None
+        try:
+            line = await self._connect()
+            await self._tell_about(line, prompt)
+            await self._send(line, utterance.samples, last=True)
+            await line.tell("input_audio_buffer.commit")
+            return await self._written_down(line, Reading(prompt)), language
+        except (OSError, WebSocketException, TimeoutError) as error:
+            raise self._lost(error) from error
+        finally:
+            self._drop(line)
+
+    async def _written_down(self, line: _Line, reading: Reading) -> str:
+        while not reading.heard:
+            event = await line.hear()
+            if event.get("type") == "error":
+                raise self._failed(fields(event, "error"))
+            chunk = reading.read(event)
+            if chunk and chunk.user_text is not None:
+                return chunk.user_text
+        raise ModelFailed(f"the Realtime server at {self._host} writes nothing down")
+
     async def close(self) -> None:
         """Let go of the lines."""
         for listener in list(self._lines):
