@@ -18,7 +18,7 @@ test: .venv/dev.done debian lint check pythons
 lint: .venv/dev.done
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
 
-check: .venv/dev.done
+check: .venv/dev.done .venv/npm.done
 	@$(BIN)/duologue pull && $(BIN)/python -m pytest -p no:cacheprovider
 
 nightly: .venv/dev.done
@@ -55,6 +55,16 @@ debian:
 	  2>.venv/install.log \
 	  || { tail -n 3 .venv/install.log >&2; echo "pip could not install it: check that the package registry can be reached, and that this Python has wheels (3.11 and 3.13 have all: make run PYTHON=python3.13), then run make again" >&2; exit 1; }
 	@touch $@
+
+# Clients of npm that the tests drive.
+NODE := tests/transports/realtime/node/package.json
+.venv/npm.done: $(NODE) | .venv/bin/python
+	@if command -v npm >/dev/null; then \
+	  mkdir -p .venv/npm && cp $(NODE) .venv/npm/ \
+	  && npm install --prefix .venv/npm --silent --no-audit --no-fund >.venv/npm.log 2>&1 \
+	  || { echo "some tests are skipped: npm could not install their clients; see .venv/npm.log"; exit 0; }; \
+	  touch $@; \
+	else echo "some tests are skipped; to run them, too, install Node and npm"; fi
 
 clean:
 	rm -rf .venv

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 
 from duologue import weights
@@ -168,3 +169,22 @@ def tiny(mini_omni_cache: Path) -> Checkpoint:
 def question(request: pytest.FixtureRequest, shared: Path) -> AudioChunk:
     """A recorded question, at `INPUT_RATE`."""
     return read_audio(shared / f"audio/question{request.param}.wav").at(INPUT_RATE)
+
+
+@pytest.fixture(scope="session")
+def questions() -> list[AudioChunk]:
+    """Three of them: recorded where the recordings are, synthesised where not."""
+    paths = [SHARED / f"audio/question{number}.wav" for number in (1, 3, 4)]
+    if all(path.is_file() for path in paths):
+        return [read_audio(path) for path in paths]
+    # Not above: it takes what the cascade takes.
+    from models.cascade.rig import spoken
+
+    words = ("What is your name?", "Do you like Beijing?", "How are you feeling today?")
+    return [_in_a_room(asyncio.run(spoken(sentence, around=0.0))) for sentence in words]
+
+
+def _in_a_room(sound: AudioChunk) -> AudioChunk:
+    """With the faint noise of any room: inside its words espeak-ng has zeros, which look like holes."""
+    noise = np.random.default_rng(0).normal(0, 3e-4, len(sound.samples)).astype(np.float32)
+    return AudioChunk(sound.samples + noise, sound.rate)

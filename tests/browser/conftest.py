@@ -1,26 +1,21 @@
 """One browser for all tests here, and a real server with the real voice-activity detector for each."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from browser.rig import LIMIT, Page, chromium, find_chromium, open_page
-from conftest import SHARED, serving
-from duologue.audio import AudioChunk
+from conftest import serving
 from duologue.config import load_config
 from duologue.endpoint import SmartTurn
 from duologue.model import SpeechModel
 from duologue.server import Uvicorn
-from duologue.sound_files import read_audio
 from duologue.vad import Silero
-from models.cascade.rig import spoken
 
 ServePage = Callable[..., Uvicorn]
 Open = Callable[..., Coroutine[Any, Any, Page]]
@@ -83,19 +78,3 @@ async def open_tab(browser: Browser) -> AsyncIterator[Open]:
         # The browser's own line about a server that a test has ended.
         assert [line for line in page.complaints if "ERR_CONNECTION_REFUSED" not in line] == []
         assert {url.split("/")[2].split(":")[0] for url in page.requests} == {"127.0.0.1"}
-
-
-@pytest.fixture(scope="session")
-def questions() -> list[AudioChunk]:
-    """Three of them: recorded where the recordings are, synthesised where not."""
-    paths = [SHARED / f"audio/question{number}.wav" for number in (1, 3, 4)]
-    if all(path.is_file() for path in paths):
-        return [read_audio(path) for path in paths]
-    words = ("What is your name?", "Do you like Beijing?", "How are you feeling today?")
-    return [_in_a_room(asyncio.run(spoken(sentence, around=0.0))) for sentence in words]
-
-
-def _in_a_room(sound: AudioChunk) -> AudioChunk:
-    """With the faint noise of any room: inside its words espeak-ng has zeros, which look like holes."""
-    noise = np.random.default_rng(0).normal(0, 3e-4, len(sound.samples)).astype(np.float32)
-    return AudioChunk(sound.samples + noise, sound.rate)
