@@ -61,7 +61,7 @@ NODE := tests/transports/realtime/node/package.json
 .venv/npm.done: $(NODE) | .venv/bin/python
 	@if command -v npm >/dev/null; then \
 	  mkdir -p .venv/npm && cp $(NODE) .venv/npm/ \
-	  && npm install --prefix .venv/npm --silent --no-audit --no-fund >.venv/npm.log 2>&1 \
+	  && npm install --prefix .venv/npm --loglevel=error --no-audit --no-fund >.venv/npm.log 2>&1 \
 	  || { echo "some tests are skipped: npm could not install their clients; see .venv/npm.log"; exit 0; }; \
 	  touch $@; \
 	else echo "some tests are skipped; to run them, too, install Node and npm"; fi
