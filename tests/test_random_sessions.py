@@ -1,6 +1,7 @@
 """Random sessions on the dialogue itself: whatever people, clients, models and clocks do, in any order."""
 
 import itertools
+import json
 import os
 from dataclasses import dataclass, replace
 from typing import get_args
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, Samples, silence
+from duologue.check.order import Order
 from duologue.dialogue import Dialogue
 from duologue.effects import (
     Ask,
@@ -36,6 +38,7 @@ from duologue.events import (
     CutMarked,
     DrainRequested,
     EndpointAnswered,
+    FunctionCalled,
     ItemAdded,
     ItemCreated,
     ItemDeleted,
@@ -58,6 +61,7 @@ from duologue.events import (
     ReplyStarted,
     Report,
     ServerEvent,
+    SessionStarted,
     Settings,
     SettingsChanged,
     SoundMissed,
@@ -70,10 +74,11 @@ from duologue.events import (
     Woken,
 )
 from duologue.floor import State
-from duologue.items import Conversation, Item, ReplyChunk, Role
-from duologue.model import Capabilities
+from duologue.items import Conversation, FunctionCall, Item, ReplyChunk, Role
+from duologue.model import Capabilities, Function, Tools
 from duologue.patience import Patience
 from duologue.testing import LoudnessVad, tone
+from duologue.transports.realtime.encode import Encoder
 from duologue.turn import WINDOW, TurnDetector
 
 _PIECE = 3 * WINDOW  # samples of sound that come at once
@@ -87,7 +92,9 @@ class World:
         self.conversation = Conversation()
         self.kept: set[Item] = set()
         self.detector = TurnDetector(LoudnessVad(), settings, Patience())
-        capabilities = Capabilities(True, True, True, "", overhears="speech", reads=True)
+        capabilities = Capabilities(
+            True, True, True, "", overhears="speech", reads=True, calls=True
+        )
         self.dialogue = Dialogue(
             "sess", self.detector, capabilities, self.conversation, withdraws=withdraws
         )
@@ -99,6 +106,8 @@ class World:
         self.scribes: list[str] = []  # items that somebody writes down
         self.answers: list[str] = []  # items of the model's that the client knows of
         self.line = Line()
+        self.encoder, self.order = Encoder("model"), Order()
+        self._tell(SessionStarted("sess", settings))
         self.sent: dict[str, str] = {}  # words of replies, by item
         self.ended = False
         self.left_in_reply = False  # the client hung up while a reply was made or played
@@ -156,6 +165,12 @@ class World:
             self.receive(
                 ChunkGenerated(number, replace(chunk, text="late " if late else chunk.text))
             )
+
+    def call(self) -> None:
+        """The model calls a function."""
+        if self.making is not None:
+            call = FunctionCall("look", "{}")
+            self.receive(ChunkGenerated(self.making, ReplyChunk(call=call)))
 
     def understand(self) -> None:
         if self.making is not None:
@@ -281,6 +296,9 @@ class World:
     def _tell(self, event: ServerEvent) -> None:
         assert self.withdraws or not isinstance(event, ItemsWithdrawn)
         self.line.check(event)
+        for message in self.encoder.encode(event):
+            self.order.read(json.loads(message))
+        assert self.order.violations == []
         if isinstance(event, ReplyItemAdded):
             self.answers.append(event.item_id)
         if isinstance(event, ReplyDelta):
@@ -392,6 +410,10 @@ class Line:
                 self._add(item_id, previous_id)
             case ItemAdded(item, previous_id):
                 self._add(item.id, previous_id)
+            case FunctionCalled(response_id, item, previous_id, asked):
+                assert response_id == self._reply, "no such reply is made"
+                if asked.in_band:
+                    self._add(item.id, previous_id)
             case UserTranscribed(item_id) | UserNotTranscribed(item_id):
                 assert item_id not in self.words, "the words of an item are told twice"
                 assert item_id in self.items
@@ -458,6 +480,7 @@ CHANGES: list[Changes] = [
     {"idle_timeout": 1.0},
     {"aloud": False},
     {"aloud": True},
+    {"tools": Tools((Function("look"),))},
 ]
 ASKED = st.sampled_from(
     [
@@ -465,6 +488,7 @@ ASKED = st.sampled_from(
         ReplyRequested(instructions="Greet.", metadata={"topic": "x"}),
         ReplyRequested(aloud=False),
         ReplyRequested(in_band=False),
+        ReplyRequested(tools=Tools((Function("look"),), "required")),
     ]
 )
 SOUNDS = [
@@ -475,6 +499,7 @@ MODEL = [
     *[step("generate", st.sampled_from([0.0, 0.08, 0.5, 2.0]), LATE)] * 5,
     *[step("finish", LATE)] * 2,
     step("understand"),
+    step("call"),
     step("answer", st.sampled_from([0.01, 0.5, 0.99]), LATE),
     step("write_down", LATE),
     step("overhear", st.sampled_from(["", "a", "a b"]), LATE),

@@ -1,12 +1,17 @@
 """Whether the events of a Realtime server are what the API says, and in its order. Pure."""
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, get_args
 
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter, ValidationError
 
-_SCHEMA: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
+_SCHEMAS: dict[str, TypeAdapter[Any]] = {
+    kind: TypeAdapter(model)
+    for model in get_args(get_args(RealtimeServerEvent)[0])
+    for kind in get_args(model.model_fields["type"].annotation)
+}
+"""type of an event -> its schema"""
 _MOST = 20  # violations that are kept
 
 _PARTS = {
@@ -61,10 +66,16 @@ class Order:
             if not isinstance(event.get("session"), dict):
                 self._note(f"{kind} has no session")
             return
+        schema = _SCHEMAS.get(kind)
+        if not schema:
+            self._note(f"{kind[:100]}: the API has no such event")
+            return
         try:
-            _SCHEMA.validate_python(event, strict=True)
+            schema.validate_python(event, strict=True)
         except ValidationError as error:
-            self._note(f"{kind}: {_first(error)}"[:200])
+            detail = error.errors(include_url=False, include_input=False)[0]
+            path = ".".join(str(part) for part in detail["loc"])
+            self._note(f"{kind}: {path}: {detail['msg']}"[:200])
 
     def _check_id(self, event: dict[str, Any], kind: str) -> None:
         name = event.get("event_id")
@@ -130,14 +141,3 @@ class Order:
     def _note(self, what: str) -> None:
         if len(self.violations) < _MOST and what not in self.violations:
             self.violations.append(what)
-
-
-def _first(error: ValidationError) -> str:
-    """The first thing that is wrong with an event, for the type that it says it has."""
-    details = error.errors(include_url=False, include_input=False)
-    others = {detail["loc"][0] for detail in details if detail["loc"][1:] == ("type",)}
-    meant = [detail for detail in details if detail["loc"][0] not in others]
-    if not meant:
-        return "the API has no such event"
-    path = ".".join(str(part) for part in meant[0]["loc"][1:])
-    return f"{path}: {meant[0]['msg']}"
