@@ -97,6 +97,12 @@ async def test_what_the_function_gave_is_read_as_such(
     ]
 
 
+def test_where_nobody_asks_anything_the_instructions_do() -> None:
+    before = turn("Hello.", "Hi.")
+    assert messages(None, before, "Say goodbye.")[-1] == {"role": "user", "content": "Say goodbye."}
+    assert messages(None, [], "")[-1] == {"role": "user", "content": "Go on."}
+
+
 def test_what_has_no_other_half_is_no_call() -> None:
     call, output = item("function_call", "{}", "a", "f"), item("function_call_output", "sun", "b")
     messages = told(call, output, question="And now?")

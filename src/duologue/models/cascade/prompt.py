@@ -115,6 +115,10 @@ def messages(
         if conversation[-1]["role"] == "user":  # many models know only who takes turns
             question = f"{conversation.pop()['content']}\n{question}"
         conversation.append({"role": "user", "content": question})
+    elif conversation[-1]["role"] in ("system", "assistant"):
+        # Small models write nothing where nobody has asked them anything.
+        asked = _fitting(instructions.strip(), room.question) or "Go on."
+        conversation.append({"role": "user", "content": asked})
     return conversation
 
 
