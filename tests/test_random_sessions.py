@@ -244,6 +244,8 @@ class World:
         if self.ended:
             return
         self.line.forgotten += isinstance(event, ClearRequested)
+        if isinstance(event, ReplyCancelled):
+            self.line.ducked = None  # who cancels a reply does not play it any more
         now = self.detector.settings
         self.line.overlaps = not now.interrupt_response and not now.half_duplex
         for effect in self.dialogue.receive(event, self.now):
@@ -343,6 +345,7 @@ class Line:
         words: ids of the utterances whose words it was told, or that there are none.
         items: ids of the items that are in the conversation, as far as it was told.
         forgotten: how often it has forgotten an utterance.
+        ducked: the item that it plays more quietly.
         overlaps: it lets nobody interrupt a reply, and hears what is said beside it.
         replying: it was told of a reply, and not of its end.
     """
@@ -357,7 +360,7 @@ class Line:
         self._reply: str | None = None
         self._item: str | None = None  # of the reply
         self._done: set[str] = set()
-        self._ducked: str | None = None
+        self.ducked: str | None = None
 
     @property
     def replying(self) -> bool:
@@ -372,13 +375,13 @@ class Line:
                     "the reply of the last turn has not ended"
                 )
                 self.begun.add(item_id)
-                self._ducked = None
+                self.ducked = None
             case ReplyDucked(item_id):
-                assert self._ducked is None
-                self._ducked = item_id
+                assert self.ducked is None
+                self.ducked = item_id
             case ReplyRestored(item_id):
-                assert self._ducked == item_id
-                self._ducked = None
+                assert self.ducked == item_id
+                self.ducked = None
             case ReplyStarted() | ReplyItemAdded() | ReplyDelta() | ReplyDone():
                 self._check_reply(event)
             case _:
@@ -420,7 +423,7 @@ class Line:
                 self.words.add(item_id)
             case ItemsWithdrawn(item_ids):
                 self.items -= set(item_ids)
-                self._ducked = None
+                self.ducked = None
             case ItemDeleted(item_id):
                 self.items.remove(item_id)
 
