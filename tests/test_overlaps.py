@@ -6,6 +6,7 @@ import pytest
 
 from calls import HELLO, call
 from duologue.audio import INPUT_RATE, silence
+from duologue.errors import ShuttingDown
 from duologue.events import (
     ClearRequested,
     CommitRequested,
@@ -61,6 +62,27 @@ async def test_the_client_that_pauses_a_reply_itself_has_it_stopped_and_the_next
         assert len(c.line.told(ReplyStarted)) == 2
         assert c.line.told(ErrorOccurred) == []
         assert c.model.prompts[1].utterance.duration == pytest.approx(1 + 0.3 + 1, abs=0.1)
+
+
+async def test_a_turn_whose_reply_sounds_is_committed_once_also_while_the_session_drains() -> None:
+    gate = asyncio.Semaphore(0)
+    async with call(talker(gate=gate)) as c:
+        await c.live(tone(1), silence(1.2, INPUT_RATE))
+        draining = asyncio.create_task(c.session.drain(ShuttingDown("bye")))
+        await settle()
+        c.line.push(SettingsChanged(Settings(interrupt_response=False)))
+        await settle()
+        gate.release()
+        gate.release()
+        await settle()
+        c.line.push(CommitRequested())
+        await settle()
+        assert len(c.line.told(TurnCommitted)) == 1
+        assert [str(event.error) for event in c.line.told(ErrorOccurred)] == [
+            "there is no audio to commit; append some first"
+        ]
+        await c.clock.advance(12)
+        await draining
 
 
 async def test_who_speaks_when_the_reply_is_over_has_the_floor() -> None:

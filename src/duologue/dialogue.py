@@ -342,8 +342,6 @@ class Dialogue:
         beside = self._speaks_beside
         self._detector.settings = new
         self._set_playing()
-        if self._overlaps and self._speech.is_committed:
-            self._detector.close()  # what is said from now on is another turn
         if beside and not self._overlaps:
             self._take_floor(interrupts=new.interrupt_response)
         self._send(SettingsApplied(new))
@@ -501,6 +499,8 @@ class Dialogue:
         """Let the detector know whether speech would interrupt something."""
         sounds = self.state in (State.SPEAKING, State.DUCKED)
         self._detector.playing = sounds and not self._overlaps
+        if self._overlaps and self._speech.is_committed:
+            self._detector.close()  # what is said beside a reply is another turn
 
     def _watch_idle(self, seconds: float) -> None:
         """So many seconds have passed, with sound or without."""
