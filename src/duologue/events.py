@@ -75,7 +75,9 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class AudioReceived(Wish):
-    """A chunk from the microphone, at `INPUT_RATE`; off the line, at the rate of its format.
+    """`input_audio_buffer.append`: A chunk from the microphone.
+
+    It is at `INPUT_RATE`; off the line, at the rate of its format.
 
     Attributes:
         chunk: the sound.
@@ -88,7 +90,10 @@ class AudioReceived(Wish):
 
 @dataclass(frozen=True, slots=True)
 class SettingsChanged(Wish):
-    """The session shall go on with these settings; `left_out`: fields of what nothing here can do."""
+    """`session.update`: The session shall go on with these settings.
+
+    `left_out`: fields of what nothing here can do.
+    """
 
     settings: Settings
     left_out: tuple[str, ...] = ()
@@ -96,17 +101,17 @@ class SettingsChanged(Wish):
 
 @dataclass(frozen=True, slots=True)
 class CommitRequested(Wish):
-    """The utterance ends here, and nobody asked for an answer yet."""
+    """`input_audio_buffer.commit`: The utterance ends here, and nobody asked for an answer yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClearRequested(Wish):
-    """Forget the sound that is not part of a turn yet."""
+    """`input_audio_buffer.clear`: Forget the sound that is not part of a turn yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyRequested(Wish):
-    """Answer the last utterance, or the conversation as it stands.
+    """`response.create`: Answer the last utterance, or the conversation as it stands.
 
     Attributes:
         instructions: for this reply; None: the session's.
@@ -127,12 +132,12 @@ class ReplyRequested(Wish):
 
 @dataclass(frozen=True, slots=True)
 class ReplyCancelled(Wish):
-    """Stop the reply."""
+    """`response.cancel`: Stop the reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlaybackTruncated(Wish):
-    """Only `heard` seconds of the item `item_id` were played."""
+    """`conversation.item.truncate`: Only `heard` seconds of the item `item_id` were played."""
 
     item_id: str
     heard: float
@@ -140,7 +145,7 @@ class PlaybackTruncated(Wish):
 
 @dataclass(frozen=True, slots=True)
 class PlaybackStarted(Wish):
-    """The first sound of the item `item_id` was played, `ago` seconds ago."""
+    """`duologue.playback.started`: The first sound of the item `item_id` was played, `ago` seconds ago."""
 
     item_id: str
     ago: float
@@ -148,7 +153,10 @@ class PlaybackStarted(Wish):
 
 @dataclass(frozen=True, slots=True)
 class ItemCreated(Wish):
-    """Put this item into the conversation; `previous_id`: behind which; "root": first; None: last."""
+    """`conversation.item.create`: Put this item into the conversation.
+
+    `previous_id`: behind which; "root": first; None: last.
+    """
 
     item: Item
     previous_id: str | None = None
@@ -156,26 +164,26 @@ class ItemCreated(Wish):
 
 @dataclass(frozen=True, slots=True)
 class ItemRequested(Wish):
-    """Send the item as it is now."""
+    """`conversation.item.retrieve`: Send the item as it is now."""
 
     item_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class ItemRemoved(Wish):
-    """Take the item out of the conversation."""
+    """`conversation.item.delete`: Take the item out of the conversation."""
 
     item_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class CutMarked(Wish):
-    """“You cut me off”, says the user of the newest turn."""
+    """`duologue.cut.marked`: “You cut me off”, says the user of the newest turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pinged(Wish):
-    """The client asks whether the session still answers."""
+    """`duologue.ping`: The client asks whether the session still answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,7 +399,7 @@ Report = (
 
 @dataclass(frozen=True, slots=True)
 class SessionStarted:
-    """The first event of a session; `expires_at`: when it ends, by Unix time."""
+    """`session.created`: The first event of a session; `expires_at`: when it ends, by Unix time."""
 
     session_id: str
     settings: Settings
@@ -400,14 +408,14 @@ class SessionStarted:
 
 @dataclass(frozen=True, slots=True)
 class SettingsApplied:
-    """These settings hold from now on."""
+    """`session.updated`: These settings hold from now on."""
 
     settings: Settings
 
 
 @dataclass(frozen=True, slots=True)
 class TurnStarted:
-    """The user speaks. Whoever plays a reply stops it now."""
+    """`input_audio_buffer.speech_started`: The user speaks. Whoever plays a reply stops it now."""
 
     item_id: str
     at: float
@@ -415,7 +423,10 @@ class TurnStarted:
 
 @dataclass(frozen=True, slots=True)
 class TurnReopened:
-    """The user goes on with a turn that had been told as finished; nothing of its reply was."""
+    """`input_audio_buffer.speech_started`: The user goes on with a turn.
+
+    The client was told that it had finished, and nothing of its reply.
+    """
 
     item_id: str
     at: float
@@ -423,14 +434,17 @@ class TurnReopened:
 
 @dataclass(frozen=True, slots=True)
 class ItemsWithdrawn:
-    """The user went on as the reply began: what these say becomes part of the next item."""
+    """`conversation.item.deleted`: The user went on as the reply began.
+
+    What these items say becomes part of the next one.
+    """
 
     item_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechStopped:
-    """The user has finished speaking."""
+    """`input_audio_buffer.speech_stopped`: The user has finished speaking."""
 
     item_id: str
     at: float
@@ -438,7 +452,10 @@ class SpeechStopped:
 
 @dataclass(frozen=True, slots=True)
 class TurnCommitted:
-    """The utterance is complete and kept, as the item `item_id` behind `previous_id`; None: the first."""
+    """`input_audio_buffer.committed`: The utterance is complete and kept.
+
+    It is the item `item_id` behind `previous_id`; None: the first.
+    """
 
     item_id: str
     previous_id: str | None
@@ -446,7 +463,10 @@ class TurnCommitted:
 
 @dataclass(frozen=True, slots=True)
 class LimitApproached:
-    """The time limit ends the utterance in `left` seconds; `item_id`: its item, if it has one yet."""
+    """`duologue.limit.near`: The time limit ends the utterance in `left` seconds.
+
+    `item_id`: its item, if it has one yet.
+    """
 
     item_id: str | None
     left: float
@@ -454,12 +474,15 @@ class LimitApproached:
 
 @dataclass(frozen=True, slots=True)
 class AudioCleared:
-    """The sound that was not part of a turn is forgotten."""
+    """`input_audio_buffer.cleared`: The sound that was not part of a turn is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserOverheard:
-    """More words of an utterance that goes on: `text` continues what was told of it before."""
+    """`….input_audio_transcription.delta`: More words of an utterance that goes on.
+
+    `text` continues what was told of it before.
+    """
 
     item_id: str
     text: str
@@ -467,7 +490,7 @@ class UserOverheard:
 
 @dataclass(frozen=True, slots=True)
 class UserTranscribed:
-    """The words of an utterance of `seconds`."""
+    """`….input_audio_transcription.completed`: The words of an utterance of `seconds`."""
 
     item_id: str
     text: str
@@ -476,7 +499,7 @@ class UserTranscribed:
 
 @dataclass(frozen=True, slots=True)
 class UserNotTranscribed:
-    """The words of an utterance will not be known, for this error."""
+    """`….input_audio_transcription.failed`: The words of an utterance will not be known, for this error."""
 
     item_id: str
     error: DuologueError
@@ -484,7 +507,7 @@ class UserNotTranscribed:
 
 @dataclass(frozen=True, slots=True)
 class ReplyStarted:
-    """The model has begun to answer what was `asked`."""
+    """`response.created`: The model has begun to answer what was `asked`."""
 
     response_id: str
     asked: ReplyRequested = ReplyRequested()
@@ -492,7 +515,7 @@ class ReplyStarted:
 
 @dataclass(frozen=True, slots=True)
 class ReplyItemAdded:
-    """The reply has an item from now on, behind `previous_id`."""
+    """`response.output_item.added`: The reply has an item from now on, behind `previous_id`."""
 
     response_id: str
     item_id: str
@@ -502,7 +525,10 @@ class ReplyItemAdded:
 
 @dataclass(frozen=True, slots=True)
 class ReplyDelta:
-    """A piece of the item of a reply: sound, its words, or both; without `aloud`, words alone."""
+    """`response.output_audio.delta` and so on: A piece of the item of a reply.
+
+    It has sound, its words, or both; without `aloud`, words alone.
+    """
 
     response_id: str
     item_id: str
@@ -513,7 +539,10 @@ class ReplyDelta:
 
 @dataclass(frozen=True, slots=True)
 class FunctionCalled:
-    """The model has called a function: `item` is part of the reply from now on, behind `previous_id`."""
+    """`response.function_call_arguments.done`: The model has called a function.
+
+    `item` is part of the reply from now on, behind `previous_id`.
+    """
 
     response_id: str
     item: Item
@@ -523,7 +552,7 @@ class FunctionCalled:
 
 @dataclass(frozen=True, slots=True)
 class ReplyDone:
-    """The reply is over.
+    """`response.done`: The reply is over.
 
     Attributes:
         response_id: that is over.
@@ -550,21 +579,24 @@ class ReplyDone:
 
 @dataclass(frozen=True, slots=True)
 class ReplyDucked:
-    """The user may be interrupting: whoever plays the reply makes it quieter."""
+    """`duologue.reply.ducked`: The user may be interrupting: whoever plays the reply makes it quieter."""
 
     item_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyRestored:
-    """The user was not: the reply goes on at its full level."""
+    """`duologue.reply.restored`: The user was not: the reply goes on at its full level."""
 
     item_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class ItemAdded:
-    """An item of the client's is part of the conversation, behind `previous_id`."""
+    """`conversation.item.added`: An item of the client's is part of the conversation.
+
+    `previous_id`: of the item before it.
+    """
 
     item: Item
     previous_id: str | None
@@ -572,21 +604,21 @@ class ItemAdded:
 
 @dataclass(frozen=True, slots=True)
 class ItemSent:
-    """The item as it is now."""
+    """`conversation.item.retrieved`: The item as it is now."""
 
     item: Item
 
 
 @dataclass(frozen=True, slots=True)
 class ItemDeleted:
-    """The item is no longer part of the conversation."""
+    """`conversation.item.deleted`: The item is no longer part of the conversation."""
 
     item_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyTruncated:
-    """What is kept of the reply ends after `heard` seconds."""
+    """`conversation.item.truncated`: What is kept of the reply ends after `heard` seconds."""
 
     item_id: str
     heard: float
@@ -594,7 +626,7 @@ class ReplyTruncated:
 
 @dataclass(frozen=True, slots=True)
 class IdleTimedOut:
-    """Nobody has spoken from `start` to `end`."""
+    """`input_audio_buffer.timeout_triggered`: Nobody has spoken from `start` to `end`."""
 
     start: float
     end: float
@@ -602,12 +634,12 @@ class IdleTimedOut:
 
 @dataclass(frozen=True, slots=True)
 class Ponged:
-    """The session answers: all that the client sent before its question was taken."""
+    """`duologue.pong`: The session answers: all that the client sent before its question was taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorOccurred:
-    """Something went wrong; unless the connection closes, the session goes on."""
+    """`error`: Something went wrong; unless the connection closes, the session goes on."""
 
     error: DuologueError
     event_id: str | None = None
