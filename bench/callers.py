@@ -2,7 +2,7 @@
 
 Run by the other benchmarks; prints one JSON object a reply:
 `{"first": seconds from the last word to the first sound, "late": [seconds that each chunk came after it
-was due], "receipt": the server's own account of the turn}`.
+was due], "timings": the server's own account of the turn}`.
 """
 
 import argparse
@@ -79,7 +79,7 @@ class Caller:
                     late.append(max(0.0, now - first - due))
                     due += len(base64.b64decode(event["delta"])) / 2 / RATE
                 case "response.done":
-                    self._reply["receipt"] = event["response"]["metadata"]
+                    self._reply["timings"] = event["response"]["metadata"]
                     asyncio.get_running_loop().call_later(
                         max(0.0, first + due - now) + 0.1, self._answered.set
                     )

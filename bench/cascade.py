@@ -25,8 +25,8 @@ from duologue.models.cascade.language import LanguageModel
 from duologue.models.cascade.parts import AnswerCut
 from duologue.models.cascade.prompt import SMALL, messages
 from duologue.models.cascade.whisper import Whisper
-from duologue.receipt import Receipt
 from duologue.sound_files import read_audio
+from duologue.timings import Timings
 
 _QUESTIONS = (
     "What is your name?",
@@ -105,15 +105,15 @@ def line(count: int, turns: int) -> None:
         replies = callers(server, count, turns)
         memory, idle = _at_rest(server.pid) if count == 1 else (0.0, 0.0)
     first = [float(reply["first"]) for reply in replies if "first" in reply]  # type: ignore[arg-type]
-    receipts = [Receipt.from_metadata(reply["receipt"]) for reply in replies if "receipt" in reply]  # type: ignore[arg-type]
+    timings = [Timings.from_metadata(reply["timings"]) for reply in replies if "timings" in reply]  # type: ignore[arg-type]
     late = lateness(replies)
     print(
         f"{count} conversations: {len(replies)} replies; last word -> first sound p50 "
         f"{percentile(first, 50) * 1000:.0f} ms, p95 {percentile(first, 95) * 1000:.0f} ms; turn ended "
-        f"{_median(receipt.decided for receipt in receipts)}, model asked "
-        f"{_median(receipt.started for receipt in receipts)}, its first sound "
-        f"{_median(receipt.first_sound for receipt in receipts)}; "
-        f"{sum(receipt.drops for receipt in receipts)} starts thrown away; chunks late p95 "
+        f"{_median(each.decided for each in timings)}, model asked "
+        f"{_median(each.started for each in timings)}, its first sound "
+        f"{_median(each.first_sound for each in timings)}; "
+        f"{sum(each.drops for each in timings)} starts thrown away; chunks late p95 "
         f"{percentile(late, 95) * 1000:.0f} ms, worst {max(late) * 1000:.0f} ms"
     )
     if memory:

@@ -20,16 +20,16 @@ _INTERRUPTIONS = 16
 async def turns(page: Page, said: Sequence[AudioChunk], model: str, patience: str) -> None:
     """The end of speech to the first audible sample, and holes inside replies."""
     times = [await page.talk(question) for question in said]
-    receipts = await _receipts(page)
+    timings = await _timings(page)
     latency = [turn.latency * 1000 for turn in times]
     print(
         f"page, {model}, {patience}, {len(times)} turns: end of speech -> first audible sample p50 "
         f"{percentile(latency, 50):.0f} ms, p95 {percentile(latency, 95):.0f} ms; "
-        f"{_holes(times)}; {len(receipts) - len(said)} questions cut"
+        f"{_holes(times)}; {len(timings) - len(said)} questions cut"
     )
-    if patience == "fixed" or len(receipts) != len(said):
+    if patience == "fixed" or len(timings) != len(said):
         return
-    finished = [float(receipt.get("finished_probability", "0")) >= 0.93 for receipt in receipts]
+    finished = [float(each.get("finished_probability", "0")) >= 0.93 for each in timings]
     for what, which in (("finished", True), ("less finished", False)):
         some = [ms for ms, sounded in zip(latency, finished, strict=True) if sounded is which]
         print(
@@ -43,7 +43,7 @@ def _holes(times: Sequence[Times]) -> str:
     return f"{len(holes)} holes" + (f", longest {max(holes) * 1000:.0f} ms" if holes else "")
 
 
-async def _receipts(page: Page) -> list[dict[str, str]]:
+async def _timings(page: Page) -> list[dict[str, str]]:
     """What the server says of each turn."""
     done = [entry["in"] for entry in await page.log() if "in" in entry]
     return [e["response"].get("metadata") or {} for e in done if e["type"] == "response.done"]

@@ -18,7 +18,7 @@ _EXTRAS = ("page", "cascade", "formats")
 _TOOLS = ("pytest", "pytest-asyncio", "hypothesis", "httpx", "psutil")
 _TESTS = (
     "cli, client_wishes, config, dialogue, engine, errors, floor, history, items, metrics, model, "
-    "patience, receipt, say, session, stopping, turn, turnlog, turns, turns_report, words"
+    "patience, timings, say, session, stopping, turn, turnlog, turns, turns_report, words"
 )
 
 

@@ -65,7 +65,7 @@ async def test_a_truncation_of_a_reply_that_is_still_made_leaves_no_hole_in_it()
         (done,) = c.line.told(ReplyDone)  # all that was sent
         assert done.text == "".join(delta.text for delta in c.line.told(ReplyDelta)).strip()
         await c.clock.advance(7)
-        assert turn.receipt.heard == pytest.approx(1.0)
+        assert turn.timings.heard == pytest.approx(1.0)
         await c.speak()
         assert replies(c.model.prompts[1]) == ["One"]
 

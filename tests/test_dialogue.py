@@ -80,7 +80,7 @@ async def test_who_goes_on_before_it_is_heard_takes_it_back_without_a_trace() ->
         assert second.items == []
         (turn,) = c.record.saved
         assert turn.utterance is second.utterance
-        assert turn.receipt.drops == 1
+        assert turn.timings.drops == 1
 
 
 async def test_a_turn_that_was_told_as_ended_is_reopened_while_the_model_thinks() -> None:
@@ -114,8 +114,8 @@ async def test_who_goes_on_as_the_reply_begins_gets_one_turn_of_both_halves() ->
         assert turn.id != cut.id
         assert turn.utterance.duration == pytest.approx(1 + 1.3 + 1 + 1.25, abs=0.1)
         assert c.model.prompts[1].items == []
-        assert cut.receipt.cut == "resumed"
-        assert cut.receipt.heard == pytest.approx(0.3 + 0.25, abs=0.1)
+        assert cut.timings.cut == "resumed"
+        assert cut.timings.heard == pytest.approx(0.3 + 0.25, abs=0.1)
         assert cut in c.record.noted
         assert c.record.patience == 1.25
 
@@ -137,7 +137,7 @@ async def test_to_a_client_that_takes_nothing_back_both_halves_are_items_and_one
             prompt.utterance.samples,
             np.concatenate([first.utterance.samples, second.utterance.samples]),
         )
-        assert first.receipt.cut == "resumed"
+        assert first.timings.cut == "resumed"
         assert c.record.patience == 1.25
         told = [event.item_id for event in c.line.told(UserTranscribed)]
         assert told == [turn.item.id for turn in (first, second)]
@@ -285,8 +285,8 @@ async def test_smart_turn_is_asked_once_in_a_pause_and_shortens_it() -> None:
     async with call(ScriptedModel([say("Hi.")]), endpoint=endpoint) as c:
         await c.live(tone(1), silence(0.7, INPUT_RATE))
         assert len(asked) == 1
-        assert c.record.saved[0].receipt.decided == pytest.approx(0.6, abs=0.05)
-        pause = c.record.saved[0].receipt.pause
+        assert c.record.saved[0].timings.decided == pytest.approx(0.6, abs=0.05)
+        pause = c.record.saved[0].timings.pause
         assert pause is not None
         assert pause.probability == 0.99
 
@@ -328,7 +328,7 @@ async def test_a_cough_makes_the_reply_quieter_and_costs_nothing() -> None:
         assert c.kinds()[-2:] == [ReplyDucked, ReplyRestored]
         assert c.record.saved[0].status == "completed"
         await c.clock.advance(5)
-        assert c.record.saved[0].receipt.heard == 5
+        assert c.record.saved[0].timings.heard == 5
 
 
 async def test_who_forbids_interruptions_while_it_is_ducked_hears_it_at_full_level() -> None:
@@ -369,7 +369,7 @@ async def test_packets_that_come_late_and_all_at_once_change_no_turn() -> None:
             await c.clock.advance(0.3)
             await c.hear(samples.between(float(start), float(start) + 0.3))
         (turn,) = c.record.saved
-        assert turn.receipt.decided == pytest.approx(1.0, abs=0.35)
+        assert turn.timings.decided == pytest.approx(1.0, abs=0.35)
 
 
 async def test_a_clock_that_jumps_harms_no_turn() -> None:
@@ -396,7 +396,7 @@ async def test_who_talks_on_over_the_time_limit_is_not_talked_over_and_loses_no_
         gate.release()
         await c.live(silence(1.5, INPUT_RATE))
         first, second = c.record.saved
-        assert first.receipt.heard == pytest.approx(0.25, abs=0.1)
+        assert first.timings.heard == pytest.approx(0.25, abs=0.1)
         assert second.utterance.duration == pytest.approx(3 + 0.4, abs=0.1)
         assert second.reply
 
@@ -405,7 +405,7 @@ async def test_who_stops_at_the_time_limit_is_answered() -> None:
     async with call(ScriptedModel([say("Hi.", 2.0)]), Settings(time_limit=5)) as c:
         await c.live(tone(5.05), silence(3, INPUT_RATE))
         assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"]
-        assert c.record.saved[0].receipt.heard == 2.0
+        assert c.record.saved[0].timings.heard == 2.0
 
 
 async def test_a_client_that_asks_for_its_replies_gets_one_turn_after_the_other() -> None:
@@ -433,7 +433,7 @@ async def test_a_model_of_five_seconds_may_be_gone_on_with_until_it_sounds() -> 
         gate.release()
         await c.live(silence(0.1, INPUT_RATE))
         (turn,) = c.record.saved
-        assert turn.receipt.drops == 1
+        assert turn.timings.drops == 1
         assert turn.utterance.duration > 6
 
 
@@ -444,9 +444,9 @@ async def test_no_sound_is_joined_to_learn_how_long_a_reply_is(
     async with call(ScriptedModel([say("One. "), say("Two. ", 8.0)])) as c:
         await c.live(tone(1), silence(2.5, INPUT_RATE), tone(0.5), silence(1.2, INPUT_RATE))
         first, second = c.record.saved
-        assert first.receipt.heard == pytest.approx(1.75, abs=0.1)
+        assert first.timings.heard == pytest.approx(1.75, abs=0.1)
         await c.clock.advance(10)
-        assert second.receipt.heard == 9
+        assert second.timings.heard == 9
 
 
 # Whatever comes.

@@ -114,14 +114,14 @@ def test_the_figures_of_a_turn_are_noted_and_outlive_it() -> None:
         record = history.conversation("ann", "monday", here=True)
         first = said("t1")
         record.save(first)
-        first.receipt.sent = 0.6
+        first.timings.sent = 0.6
         record.note(Turn(first))
-        first.receipt.cut = "resumed"
+        first.timings.cut = "resumed"
         record.note(Turn(first))
         record.forget(first)
         history.conversation("bob", "monday").note(Turn(said("t2")))
         ann, bob = log.turns()
-    assert (ann.id, ann.here, ann.receipt.sent, ann.receipt.cut) == ("t1", True, 0.6, "resumed")
+    assert (ann.id, ann.here, ann.timings.sent, ann.timings.cut) == ("t1", True, 0.6, "resumed")
     assert (bob.id, bob.here) == ("t2", False)
 
 

@@ -281,7 +281,7 @@ async def test_of_a_second_answer_to_a_turn_what_was_heard_is_kept() -> None:
         await settle()
         (turn,) = c.record.saved
         assert turn.reply_seconds == pytest.approx(2.0)
-        assert turn.receipt.heard == pytest.approx(2.0)
+        assert turn.timings.heard == pytest.approx(2.0)
 
 
 async def test_a_session_may_be_in_words_alone() -> None:
@@ -317,4 +317,4 @@ async def test_a_reply_that_was_begun_in_secret_is_not_the_one_with_other_instru
         await settle()
         assert [prompt.instructions for prompt in c.model.prompts] == ["", "Be brief."]
         assert len(c.line.told(ReplyDone)) == 1
-        assert c.record.saved[0].receipt.drops == 1
+        assert c.record.saved[0].timings.drops == 1

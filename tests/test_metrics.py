@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from duologue import metrics
-from duologue.receipt import Pause, Receipt
+from duologue.timings import Pause, Timings
 
 DASHBOARD = Path(__file__).parents[1] / "docs/grafana-dashboard.json"
 PAUSE = Pause(0.94, "normal", 1.0, 0.5, 3.2, -23.5, -61.0)
@@ -36,8 +36,8 @@ class Increase:
 
 def test_a_turn_counts_once_in_each_of_its_figures() -> None:
     increase = Increase()
-    receipt = Receipt(0.5, 0.2, 0.4, 0.6, 0.61, 0.7, drops=2, pause=PAUSE)
-    metrics.record_turn(receipt, "completed")
+    timings = Timings(0.5, 0.2, 0.4, 0.6, 0.61, 0.7, drops=2, pause=PAUSE)
+    metrics.record_turn(timings, "completed")
     assert increase("duologue_turns_total", outcome="completed") == 1
     assert increase("duologue_reply_starts_dropped_total") == 2
     for name, seconds in (
@@ -53,7 +53,7 @@ def test_a_turn_counts_once_in_each_of_its_figures() -> None:
 
 def test_what_is_not_known_of_a_turn_is_not_made_up() -> None:
     increase = Increase()
-    metrics.record_turn(Receipt(decided=0.5, started=0.2, pause=PAUSE), "failed")
+    metrics.record_turn(Timings(decided=0.5, started=0.2, pause=PAUSE), "failed")
     assert increase("duologue_turns_total", outcome="failed") == 1
     assert increase("duologue_end_of_utterance_delay_seconds_count") == 1
     for name in ("time_to_first_token", "time_to_first_audio", "response_delay", "voice_to_voice"):
@@ -62,7 +62,7 @@ def test_what_is_not_known_of_a_turn_is_not_made_up() -> None:
 
 def test_an_end_that_the_client_told_is_no_delay_in_finding_it() -> None:
     increase = Increase()
-    metrics.record_turn(Receipt(decided=0.0, sent=0.3), "completed")
+    metrics.record_turn(Timings(decided=0.0, sent=0.3), "completed")
     assert increase("duologue_end_of_utterance_delay_seconds_count") == 0
     assert increase("duologue_response_delay_seconds_count") == 1
 

@@ -44,7 +44,7 @@ async def test_what_is_said_beside_a_reply_is_an_item_and_the_reply_goes_on() ->
         assert second.utterance.duration == pytest.approx(1 + 0.3 + 0.5, abs=0.1)
         assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"]
         await c.clock.advance(10)
-        assert first.receipt.heard == 10
+        assert first.timings.heard == 10
         assert len(c.model.prompts) == 1  # nobody has asked for an answer
 
 
@@ -133,7 +133,7 @@ async def test_who_may_interrupt_after_all_has_interrupted() -> None:
         c.line.push(SettingsChanged(Settings(patience="fixed")))
         await c.live(tone(0.5), silence(0.6, INPUT_RATE))
         first, second = c.record.saved
-        assert first.receipt.heard == pytest.approx(1.5 - 0.5 + 0.5, abs=0.1)
+        assert first.timings.heard == pytest.approx(1.5 - 0.5 + 0.5, abs=0.1)
         assert second.utterance.duration == pytest.approx(1 + 0.3 + 0.5, abs=0.1)
         assert len(c.model.prompts) == 2
 

@@ -8,9 +8,9 @@ import pytest
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
-from duologue.receipt import Receipt
 from duologue.say import _collect
 from duologue.testing import tone
+from duologue.timings import Timings
 
 _EVENT: TypeAdapter[RealtimeServerEvent] = TypeAdapter(RealtimeServerEvent)
 
@@ -32,15 +32,15 @@ async def reply(**response: Any) -> AsyncIterator[RealtimeServerEvent]:
         yield _EVENT.validate_python({"event_id": f"event_{number}", **event})
 
 
-async def test_the_server_s_receipt_comes_with_the_answer() -> None:
-    receipt = Receipt(started=0.1, first_token=0.2, first_sound=0.25, sent=0.3)
-    answer = await _collect(reply(metadata=receipt.metadata()))
+async def test_the_server_s_timings_comes_with_the_answer() -> None:
+    timings = Timings(started=0.1, first_token=0.2, first_sound=0.25, sent=0.3)
+    answer = await _collect(reply(metadata=timings.metadata()))
     assert (answer.text, answer.audio.duration) == ("Hi.", 0.5)
-    assert answer.receipt == receipt
+    assert answer.timings == timings
 
 
 @pytest.mark.parametrize("response", [{}, {"metadata": None}, {"metadata": {"colour": "red"}}])
-async def test_a_server_without_receipts_is_talked_with_too(response: dict[str, Any]) -> None:
+async def test_a_server_without_timings_is_talked_with_too(response: dict[str, Any]) -> None:
     answer = await _collect(reply(**response))
-    assert answer.receipt == Receipt()
+    assert answer.timings == Timings()
     assert answer.first_sound is not None

@@ -160,7 +160,7 @@ def test_the_figures_of_a_turn_are_kept_under_no_cookie(serve: Serve, tmp_path: 
     server = serve(data=str(tmp_path))
     kept = talk(server, cookie=cookie_of(server, "ann"))
     assert kept.here
-    assert kept.receipt.sent is not None
+    assert kept.timings.sent is not None
     assert re.fullmatch(r"[0-9a-f]{64}", kept.owner)
 
 

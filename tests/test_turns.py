@@ -53,12 +53,12 @@ async def test_of_a_reply_only_what_was_heard_is_kept_even_if_the_client_never_t
         (turn,) = c.record.saved
         assert turn.reply_audio.duration == pytest.approx(1.5 + 0.25, abs=0.1)
         assert turn.reply_text == "One two three"
-        assert turn.receipt.heard == turn.reply_audio.duration
+        assert turn.timings.heard == turn.reply_audio.duration
         await c.live(silence(1.1, INPUT_RATE))
         assert replies(c.model.prompts[1]) == ["One two three"]
 
 
-async def test_the_receipt_tells_when_everything_happened_after_the_last_word() -> None:
+async def test_the_timings_tells_when_everything_happened_after_the_last_word() -> None:
     gate = asyncio.Semaphore(0)
     async with call(ScriptedModel([ReplyChunk(text="H"), say("i.", 2.0)], gate=gate)) as c:
         await c.live(tone(0.992), silence(0.512, INPUT_RATE))
@@ -69,14 +69,14 @@ async def test_the_receipt_tells_when_everything_happened_after_the_last_word() 
         (turn,) = c.record.saved
         c.line.push(PlaybackStarted(f"item_a{turn.id}", ago=0.032))
         await c.clock.advance(3)
-        receipt = turn.receipt
-        assert receipt.started == pytest.approx(0.384, abs=0.04)
-        assert receipt.first_token == pytest.approx(0.512, abs=0.04)
-        assert receipt.first_sound == pytest.approx(0.704, abs=0.04)
-        assert receipt.decided == pytest.approx(1.0, abs=0.04)
-        assert receipt.sent == pytest.approx(1.0, abs=0.04)
-        assert receipt.played == pytest.approx(1.1, abs=0.04)
-        assert (receipt.early, receipt.drops, receipt.heard, receipt.cut) == (True, 0, 2.0, "")
+        timings = turn.timings
+        assert timings.started == pytest.approx(0.384, abs=0.04)
+        assert timings.first_token == pytest.approx(0.512, abs=0.04)
+        assert timings.first_sound == pytest.approx(0.704, abs=0.04)
+        assert timings.decided == pytest.approx(1.0, abs=0.04)
+        assert timings.sent == pytest.approx(1.0, abs=0.04)
+        assert timings.played == pytest.approx(1.1, abs=0.04)
+        assert (timings.early, timings.drops, timings.heard, timings.cut) == (True, 0, 2.0, "")
         assert c.record.noted[-1] == turn
 
 
@@ -91,8 +91,8 @@ async def test_a_piece_without_words_and_sound_is_not_the_first_token() -> None:
         gate.release()
         await c.live(silence(0.032, INPUT_RATE))
         (turn,) = c.record.saved
-        assert turn.receipt.first_token == turn.receipt.first_sound
-        assert turn.receipt.first_token == pytest.approx(1.5, abs=0.04)
+        assert turn.timings.first_token == turn.timings.first_sound
+        assert turn.timings.first_token == pytest.approx(1.5, abs=0.04)
 
 
 async def test_nothing_was_played_before_it_was_sent_whatever_the_clients_clock_says() -> None:
@@ -103,7 +103,7 @@ async def test_nothing_was_played_before_it_was_sent_whatever_the_clients_clock_
             PlaybackStarted(f"item_a{turn.id}", ago=3600.0), PlaybackStarted("another", ago=0.0)
         )
         await settle()
-        assert turn.receipt.played == turn.receipt.sent
+        assert turn.timings.played == turn.timings.sent
         assert c.line.told(ErrorOccurred) == []
 
 
@@ -115,7 +115,7 @@ async def test_the_users_word_marks_a_cut_once_and_makes_the_server_more_patient
         await c.live(tone(1), silence(1.1, INPUT_RATE))
         c.line.push(CutMarked(), CutMarked())
         await settle()
-        assert c.record.saved[0].receipt.cut == "marked"
+        assert c.record.saved[0].timings.cut == "marked"
         assert c.record.patience == 1.25
 
 

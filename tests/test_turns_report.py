@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from duologue.receipt import Pause, Receipt
+from duologue.timings import Pause, Timings
 from duologue.turnlog import TurnLog
 from duologue.turns_report import report
 
@@ -16,7 +16,7 @@ def keep(
     """Keep some turns that went alike."""
     pause = Pause(0.94, "normal", factor, 0.5 * factor, 3.2, -23.6, -61.0)
     for _ in range(count):
-        log.keep("ann", secrets.token_hex(4), Receipt(pause=pause, **figures), "completed", here)
+        log.keep("ann", secrets.token_hex(4), Timings(pause=pause, **figures), "completed", here)
 
 
 def test_it_says_so_when_there_are_none(tmp_path: Path) -> None:

@@ -416,12 +416,12 @@ def _tell(question: AudioChunk, answer: Answer) -> None:
     rows.append((answer.done, f"reply, {answer.audio.duration:.2f} s: {answer.text}"))
     for seconds, text in rows:
         sys.stdout.write(f"{seconds * 1000:7.0f} ms  {text}\n")
-    receipt = answer.receipt
+    timings = answer.timings
     parts = (
-        ("model started", receipt.started),
-        ("first token", receipt.first_token),
-        ("first sound", receipt.first_sound),
-        ("sent", receipt.sent),
+        ("model started", timings.started),
+        ("first token", timings.first_token),
+        ("first sound", timings.first_sound),
+        ("sent", timings.sent),
     )
     known = [f"{what} {at * 1000:.0f} ms" for what, at in parts if at is not None]
     if known:

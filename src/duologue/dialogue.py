@@ -414,7 +414,7 @@ class Dialogue:
         turns = self._conversation.turns()
         if not turns:
             raise InvalidEvent("no turn has ended yet, so none can have been cut off")
-        if not turns[-1].receipt.cut:
+        if not turns[-1].timings.cut:
             self._replies.note_cut(turns[-1], "marked")
 
     # What the detector hears.

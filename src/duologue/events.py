@@ -12,7 +12,7 @@ from duologue.audio import AudioChunk, LineFormat
 from duologue.errors import DuologueError
 from duologue.items import Item, ReplyChunk
 from duologue.model import NO_TOOLS, Tools
-from duologue.receipt import Pause, Receipt
+from duologue.timings import Pause, Timings
 
 PatienceSetting = Literal["quick", "normal", "patient", "fixed"]
 """How long a pause may be: three settings that go by how finished it sounds, or `Settings.silence`."""
@@ -560,7 +560,7 @@ class ReplyDone:
         text: all the words that were sent.
         reason: "completed"; "turn_detected", "client_cancelled": it was stopped; "failed".
         error: why, when it failed.
-        receipt: how long everything took, as far as it is known when this is sent.
+        timings: how long everything took, as far as it is known when this is sent.
         previous_id: of the item before that of the reply.
         asked: what it answers.
         calls: of functions, that it has made.
@@ -571,7 +571,7 @@ class ReplyDone:
     text: str
     reason: str
     error: DuologueError | None = None
-    receipt: Receipt | None = None
+    timings: Timings | None = None
     previous_id: str | None = None
     asked: ReplyRequested = ReplyRequested()
     calls: tuple[Item, ...] = ()

@@ -107,7 +107,7 @@ class ConversationRecord:
     def note(self, turn: Turn) -> None:
         """Keep the figures of this turn, new or changed."""
         if self._log:
-            self._log.keep(self.owner, turn.id, turn.receipt, turn.status, self._here)
+            self._log.keep(self.owner, turn.id, turn.timings, turn.status, self._here)
 
 
 def _duration(item: Item) -> float:

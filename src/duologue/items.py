@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, concatenate, silence
-from duologue.receipt import Receipt
+from duologue.timings import Timings
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Item:
         spoken: what the model said, in the pieces that were sent.
         status: "interrupted": not all of it was made, or not all was heard.
         response: that made the item, or that answers it.
-        receipt: how the end of what was said was found, and how long the answer took.
+        timings: how the end of what was said was found, and how long the answer took.
         continues: the item that this one goes on with: the user had not finished.
         superseded: the reply came before the user had finished; it is there for the client, not for models.
         name: of the function.
@@ -73,7 +73,7 @@ class Item:
     spoken: list[ReplyChunk] = field(default_factory=list)
     status: Status = "in_progress"
     response: "Response | None" = None
-    receipt: Receipt = field(default_factory=Receipt)
+    timings: Timings = field(default_factory=Timings)
     continues: "Item | None" = None
     superseded: bool = False
     name: str = ""
@@ -143,7 +143,7 @@ class Response:
         answers: the spoken item that it answers; None: the conversation as it stands.
         item: the message that it made; None: none yet.
         status: "interrupted": it was stopped, or not all was heard.
-        receipt: how long everything took.
+        timings: how long everything took.
         sounds_at: when its first sound is played, by the session's clock; None: it has none yet.
     """
 
@@ -151,7 +151,7 @@ class Response:
     answers: Item | None = None
     item: Item | None = None
     status: Status = "in_progress"
-    receipt: Receipt = field(default_factory=Receipt)
+    timings: Timings = field(default_factory=Timings)
     sounds_at: float | None = None
 
 
@@ -252,6 +252,6 @@ class Turn:
         return self.item.response.status if self.item.response else self.item.status
 
     @property
-    def receipt(self) -> Receipt:
+    def timings(self) -> Timings:
         """How long everything took."""
-        return self.item.receipt
+        return self.item.timings

@@ -2,7 +2,7 @@
 
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
-from duologue.receipt import CutBy, Receipt
+from duologue.timings import CutBy, Timings
 
 # Fine where people tell delays apart, around the waits of 0.4 to 1.4 s; 10 s is where they have given up.
 _DELAYS = (
@@ -74,22 +74,22 @@ for _metric, _values in (
         _metric.labels(_value)
 
 
-def record_turn(receipt: Receipt, outcome: str) -> None:
+def record_turn(timings: Timings, outcome: str) -> None:
     """A turn is over.
 
     Args:
-        receipt: what is known of it.
+        timings: what is known of it.
         outcome: what became of the reply: "completed", "interrupted", "failed".
     """
     _turns.labels(outcome).inc()
-    _drops.inc(receipt.drops)
-    found = receipt.decided if receipt.pause else None  # a client that tells the end takes no time
+    _drops.inc(timings.drops)
+    found = timings.decided if timings.pause else None  # a client that tells the end takes no time
     for histogram, seconds in (
         (_decided, found),
-        (_first_token, _between(receipt.started, receipt.first_token)),
-        (_first_sound, _between(receipt.started, receipt.first_sound)),
-        (_sent, receipt.sent),
-        (_played, receipt.played),
+        (_first_token, _between(timings.started, timings.first_token)),
+        (_first_sound, _between(timings.started, timings.first_sound)),
+        (_sent, timings.sent),
+        (_played, timings.played),
     ):
         if seconds is not None:
             histogram.observe(seconds)

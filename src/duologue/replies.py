@@ -45,7 +45,7 @@ from duologue.items import (
 )
 from duologue.model import Prompt
 from duologue.patience import Patience
-from duologue.receipt import CutBy, Receipt
+from duologue.timings import CutBy, Timings
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Reply:
         response: of the conversation.
         asked: what the client asked for.
         begun: when the model was asked, by the session's clock.
-        since: from when its receipt counts: the last word, or else `begun`.
+        since: from when its timings counts: the last word, or else `begun`.
         waiting: what the model has made, and the client was not sent yet.
         previous_id: of the item before that of the reply.
         said: the words that the client was sent.
@@ -155,17 +155,17 @@ class Replies:
             asked: by the client, or for it.
             answers: the spoken item that is answered; None: the conversation as it stands.
             prompt: for the model.
-            since: from when the receipt counts.
+            since: from when the timings counts.
         """
-        name, receipt = secrets.token_hex(12), Receipt()
+        name, timings = secrets.token_hex(12), Timings()
         if not asked.in_band:
             answers = None
         if answers and not answers.response:
-            name, receipt = answers.turn_id, answers.receipt
-        response = Response(f"resp_{name}", answers, receipt=receipt)
+            name, timings = answers.turn_id, answers.timings
+        response = Response(f"resp_{name}", answers, timings=timings)
         if answers:  # of several responses to one item, the newest is what was answered
-            answers.response, answers.receipt = response, receipt
-        receipt.started = self.now - since
+            answers.response, answers.timings = response, timings
+        timings.started = self.now - since
         self._count += 1
         self.made = Reply(self._count, response, asked, self.now, since)
         self.effects.append(Start(self._count, replace(prompt, aloud=bool(asked.aloud))))
@@ -182,11 +182,11 @@ class Replies:
         reply = self.made
         if not reply or number != reply.number:
             return
-        receipt, since = reply.response.receipt, self.now - reply.since
-        if receipt.first_token is None and (chunk.audio or chunk.text):
-            receipt.first_token = since
-        if chunk.audio and receipt.first_sound is None:
-            receipt.first_sound = since
+        timings, since = reply.response.timings, self.now - reply.since
+        if timings.first_token is None and (chunk.audio or chunk.text):
+            timings.first_token = since
+        if chunk.audio and timings.first_sound is None:
+            timings.first_sound = since
             self._patience.learn(self.now - reply.begun)
         if not reply.asked.aloud:
             chunk = replace(chunk, audio=None)
@@ -309,7 +309,7 @@ class Replies:
             said,
             reason,
             reply.error,
-            reply.response.receipt,
+            reply.response.timings,
             reply.previous_id,
             reply.asked,
             tuple(reply.calls),
@@ -329,7 +329,7 @@ class Replies:
         played, self.playing = self.playing, []
         for reply in played:
             if not reply.sealed:
-                reply.response.receipt.heard = reply.item.seconds if reply.item else 0.0
+                reply.response.timings.heard = reply.item.seconds if reply.item else 0.0
             self._close(reply, whole=True)
 
     def drop(self, *, committed: bool, gone: bool = False) -> None:
@@ -345,9 +345,9 @@ class Replies:
         if not reply.ended:
             self.effects.append(Drop(reply.number))
         if answered := reply.response.answers:
-            receipt = answered.receipt
-            decided = receipt.decided if committed else None
-            answered.receipt = Receipt(decided=decided, drops=receipt.drops + 1)
+            timings = answered.timings
+            decided = timings.decided if committed else None
+            answered.timings = Timings(decided=decided, drops=timings.drops + 1)
             answered.response = None
             if committed and not gone:
                 self.ask_for_words(answered)
@@ -380,7 +380,7 @@ class Replies:
                 self.effects.append(Withhold(reply.item.id))
             if failed or reply is made:
                 self._set_status(reply, "failed" if failed else "interrupted")
-            if reply.response.receipt.heard is None:
+            if reply.response.timings.heard is None:
                 self._cut_unheard(reply, whole=whole and reply is not made)
             if reply is made:
                 self._send_done(reply, reason)
@@ -395,21 +395,21 @@ class Replies:
         if reply.item:
             self.cut(reply.item, played)
         else:
-            reply.response.receipt.heard = 0.0
+            reply.response.timings.heard = 0.0
 
     def note_sent(self, item_id: str) -> None:
         """Sound of this item was handed to the connection."""
         for reply in (*self._all(), *self._closed):
-            receipt = reply.response.receipt
-            if reply.item and reply.item.id == item_id and receipt.sent is None:
-                receipt.sent = self.now - reply.since
+            timings = reply.response.timings
+            if reply.item and reply.item.id == item_id and timings.sent is None:
+                timings.sent = self.now - reply.since
 
     def note_playback(self, item_id: str, ago: float) -> None:
         """The first sound of this item was played. A report that comes too late is worth nothing."""
         for reply in (*self._all(), *self._closed):
-            receipt, answered = reply.response.receipt, reply.response.answers
-            if reply.item and reply.item.id == item_id and receipt.sent is not None:
-                receipt.played = max(receipt.sent, self.now - reply.since - ago)
+            timings, answered = reply.response.timings, reply.response.answers
+            if reply.item and reply.item.id == item_id and timings.sent is not None:
+                timings.played = max(timings.sent, self.now - reply.since - ago)
                 if answered:
                     self.effects.append(SaveFigures(Turn(answered)))
 
@@ -425,7 +425,7 @@ class Replies:
         item.truncate(played)
         self._save(item)
         if response := item.response:
-            response.receipt.heard = item.seconds
+            response.timings.heard = item.seconds
             if response.answers:
                 self.effects.append(SaveFigures(Turn(response.answers)))
 
@@ -439,18 +439,18 @@ class Replies:
         response, self._closed = reply.response, [reply]
         if not response.answers:
             return
-        turn, receipt = Turn(response.answers), response.receipt
+        turn, timings = Turn(response.answers), response.timings
         self.effects.append(SaveFigures(turn))
-        metrics.record_turn(receipt, turn.status)
-        figures = ", ".join(f"{name} {value}" for name, value in receipt.metadata().items())
+        metrics.record_turn(timings, turn.status)
+        figures = ", ".join(f"{name} {value}" for name, value in timings.metadata().items())
         logger.info("%s: turn %s %s: %s", self._id, turn.id, turn.status, figures)
-        if whole and not receipt.cut and self._patience.factor > 1:
+        if whole and not timings.cut and self._patience.factor > 1:
             self._patience.clean()
             self.effects.append(SavePatience(self._patience.factor))
 
     def note_cut(self, turn: Turn, by: CutBy) -> None:
         """This turn was ended too early: wait longer for this user from now on."""
-        turn.receipt.cut = by
+        turn.timings.cut = by
         self._patience.cut()
         self.effects += [SaveFigures(turn), SavePatience(self._patience.factor)]
         metrics.record_cut(by)

@@ -28,7 +28,7 @@ from duologue.errors import (
     Unreachable,
     quoted,
 )
-from duologue.receipt import Receipt
+from duologue.timings import Timings
 
 _PIECE = 1.0  # seconds of audio a message
 
@@ -44,7 +44,7 @@ class Answer:
         transcribed: when `question` was known.
         first_sound: when the first sound came.
         done: when the last one had come.
-        receipt: how long everything took by the server's clock, as far as it tells.
+        timings: how long everything took by the server's clock, as far as it tells.
         cut: the question was longer than the server takes, and only its beginning was answered.
     """
 
@@ -54,7 +54,7 @@ class Answer:
     transcribed: float | None = None
     first_sound: float | None = None
     done: float = 0.0
-    receipt: Receipt = field(default_factory=Receipt)
+    timings: Timings = field(default_factory=Timings)
     cut: bool = False
 
 
@@ -142,7 +142,7 @@ async def _collect(events: AsyncIterator[RealtimeServerEvent]) -> Answer:
                 raise DuologueError(event.error.message)
             case "response.done":
                 answer.done = now
-                answer.receipt = Receipt.from_metadata(event.response.metadata or {})
+                answer.timings = Timings.from_metadata(event.response.metadata or {})
                 break
     answer.audio = from_pcm16(bytes(sound), REPLY_RATE)
     return answer

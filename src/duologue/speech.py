@@ -127,10 +127,10 @@ class Speech:
         """The user has finished, as far as is known."""
         item = self.item
         assert item is not None
-        receipt = item.receipt
-        receipt.decided = self._since_last_word
-        receipt.pause = event.pause
-        receipt.early = (receipt.started or 0.0) < receipt.decided - _AT_ONCE
+        timings = item.timings
+        timings.decided = self._since_last_word
+        timings.pause = event.pause
+        timings.early = (timings.started or 0.0) < timings.decided - _AT_ONCE
         self._send_stopped()
 
     def _send_stopped(self) -> None:
@@ -150,8 +150,8 @@ class Speech:
         item, before = self.item, self._conversation.newest
         assert item is not None
         self.is_committed = True
-        if item.receipt.decided is None:
-            item.receipt.decided = self._since_last_word
+        if item.timings.decided is None:
+            item.timings.decided = self._since_last_word
         item.sound = self._own_part(item)
         self._conversation.add(item)
         self._do(Save(item))

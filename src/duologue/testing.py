@@ -255,7 +255,7 @@ def turn_items(
     user = Item(f"item_u{name}", sound=utterance, words=words)
     if not reply:
         return [user]
-    response = user.response = Response(f"resp_{name}", user, status=status, receipt=user.receipt)
+    response = user.response = Response(f"resp_{name}", user, status=status, timings=user.timings)
     answer = response.item = Item(f"item_a{name}", "assistant", response=response, status=status)
     answer.spoken = list(reply)
     return [user, answer]

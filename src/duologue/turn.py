@@ -24,7 +24,7 @@ from duologue.events import (
 )
 from duologue.level import DIP, SpeechLevel
 from duologue.patience import Patience
-from duologue.receipt import Pause
+from duologue.timings import Pause
 
 WINDOW = 512
 """Samples that the voice-activity detector sees at once: 32 ms at `INPUT_RATE`."""

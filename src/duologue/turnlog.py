@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from duologue.errors import InvalidSetting
-from duologue.receipt import Receipt
+from duologue.timings import Timings
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ _PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two writes, and between tw
 _BUSY = 0.5  # seconds that another program may hold the file before a write has failed
 _START, _END = 1.0, 2.0  # seconds that the server waits for the disk as it starts, and as it ends
 _WAITING, _BATCH = 10_000, 1_000  # turns that may wait, at 1 kB each, and that are written at once
-_RECEIPT = TypeAdapter(Receipt)
+_TIMINGS = TypeAdapter(Timings)
 
 # 100,000 turns are 60 MB: years of one person's, days of a busy server's.
 _TABLES = """
@@ -64,7 +64,7 @@ class Row:
         owner: whose it is: sha256 of the cookie, in hexadecimal.
         here: it was held on the server's own computer.
         status: what became of the reply.
-        receipt: its figures.
+        timings: its figures.
     """
 
     id: str
@@ -72,7 +72,7 @@ class Row:
     owner: str
     here: bool
     status: str
-    receipt: Receipt
+    timings: Timings
 
 
 class TurnLog:
@@ -98,11 +98,11 @@ class TurnLog:
             self._writer.start()
             self._tried.wait(_START)
 
-    def keep(self, owner: str, turn_id: str, receipt: Receipt, status: str, here: bool) -> None:
+    def keep(self, owner: str, turn_id: str, timings: Timings, status: str, here: bool) -> None:
         """Keep the figures of a turn, new or changed. Does nothing after `close`."""
         if self._closing.is_set():
             return
-        row = Row(turn_id, datetime.now(UTC), _hash(owner), here, status, copy(receipt))
+        row = Row(turn_id, datetime.now(UTC), _hash(owner), here, status, copy(timings))
         with self._lock:
             if old := self._rows.get(turn_id):
                 row = replace(row, at=old.at)
@@ -229,12 +229,12 @@ def read(path: Path, here: bool | None = None) -> list[Row]:
     rows, bad = [], 0
     for turn_id, at, owner, was_here, status, text in found:
         try:
-            receipt = _RECEIPT.validate_json(text)
+            timings = _TIMINGS.validate_json(text)
             begun = datetime.fromisoformat(at)
         except (ValueError, TypeError):
             bad += 1
         else:
-            rows.append(Row(turn_id, begun, owner, bool(was_here), status, receipt))
+            rows.append(Row(turn_id, begun, owner, bool(was_here), status, timings))
     if bad:
         logger.warning(
             "%d of %d turns in %s cannot be read and do not count", bad, len(found), path
@@ -275,7 +275,7 @@ def _insert(
                 row.owner,
                 row.here,
                 row.status,
-                json.dumps(asdict(row.receipt)),
+                json.dumps(asdict(row.timings)),
             )
             for row in rows
         ],
@@ -316,16 +316,16 @@ class Figures:
     @classmethod
     def of(cls, rows: Sequence[Row]) -> "Figures":
         """The figures of those turns whose end was found, not told by the client or the time limit."""
-        receipts = [row.receipt for row in rows if row.receipt.pause or row.receipt.cut]
-        whole = [receipt for receipt in receipts if receipt.cut != "resumed"]
+        timings = [row.timings for row in rows if row.timings.pause or row.timings.cut]
+        whole = [each for each in timings if each.cut != "resumed"]
         ends = [r.sent if r.played is None else r.played for r in whole]
         delays = [end for end in ends if end is not None]
-        factors = [receipt.pause.factor for receipt in receipts if receipt.pause]
+        factors = [each.pause.factor for each in timings if each.pause]
         median, most = np.percentile(delays, (50, 95)) if delays else (0.0, 0.0)
         return cls(
             len(whole),
             (float(median), float(most)) if delays else None,
-            sum(bool(receipt.cut) for receipt in receipts),
-            sum(receipt.drops for receipt in receipts) / max(1, len(whole)),
+            sum(bool(each.cut) for each in timings),
+            sum(each.drops for each in timings) / max(1, len(whole)),
             fmean(factors) if factors else None,
         )

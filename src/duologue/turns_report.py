@@ -19,7 +19,7 @@ def report(path: Path, *, mine: bool = False) -> str:
     """
     rows = read(path, here=True if mine else None)
     parts = {"all": rows}
-    cuts = [number for number, row in enumerate(rows) if row.receipt.cut]
+    cuts = [number for number, row in enumerate(rows) if row.timings.cut]
     if cuts:
         parts = {"before": rows[: cuts[0] + 1], "after": rows[cuts[0] + 1 :]} | parts
     figures = {name: Figures.of(part) for name, part in parts.items()}
@@ -48,7 +48,7 @@ def _figures(figure: Figures) -> str:
 
 def _mark(row: Row) -> str:
     """One cut: when, how it is known, and the features of the pause that was taken for the end."""
-    pause, said = row.receipt.pause, f"{row.at:%Y-%m-%d %H:%M} UTC  {row.receipt.cut:<7}"
+    pause, said = row.timings.pause, f"{row.at:%Y-%m-%d %H:%M} UTC  {row.timings.cut:<7}"
     if not pause:
         return f"{said}  no pause: the client or the time limit ended the turn"
     finished = "not known" if pause.probability is None else f"{pause.probability:.2f}"

@@ -36,9 +36,9 @@ async def test_a_turn_ends_though_no_sound_comes_after_its_last_word(settings: S
         assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"]
         (turn,) = c.record.saved
         assert c.line.told(SpeechStopped)[0].at == pytest.approx(1.5, abs=0.04)
-        assert turn.receipt.decided is not None
-        assert 1.4 < turn.receipt.decided < 2.8  # of which sound was waited for for a second
-        assert turn.receipt.pause is not None
+        assert turn.timings.decided is not None
+        assert 1.4 < turn.timings.decided < 2.8  # of which sound was waited for for a second
+        assert turn.timings.pause is not None
 
 
 async def test_a_file_sent_at_once_that_ends_in_a_word_is_answered() -> None:
@@ -165,7 +165,7 @@ async def test_where_the_user_may_not_interrupt_no_sound_during_the_reply_change
         await c.clock.advance(10)
         await settle()
         assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"]
-        assert c.record.saved[0].receipt.heard == 3.0
+        assert c.record.saved[0].timings.heard == 3.0
 
 
 async def test_a_client_that_sends_its_words_and_nothing_more_is_answered(serve: Serve) -> None:

@@ -13,22 +13,22 @@ from typing import Any
 
 import pytest
 
-from duologue.receipt import Receipt
+from duologue.timings import Timings
 from duologue.turnlog import TurnLog, read
 
 SERVER = """
 import sys
 from contextlib import closing
 from pathlib import Path
-from duologue.receipt import Receipt
+from duologue.timings import Timings
 from duologue.turnlog import TurnLog
 name = sys.argv[2]
 with closing(TurnLog(Path(sys.argv[1]))) as log:
     print("open", flush=True)
     sys.stdin.readline()
     for number in range(500):
-        log.keep(name, f"{name}{number}", Receipt(sent=0.1), "in_progress", here=True)
-        log.keep(name, f"{name}{number}", Receipt(sent=0.2), "completed", here=True)
+        log.keep(name, f"{name}{number}", Timings(sent=0.1), "in_progress", here=True)
+        log.keep(name, f"{name}{number}", Timings(sent=0.2), "completed", here=True)
         if number == 250:
             print("half", flush=True)
             sys.stdin.readline()
@@ -71,7 +71,7 @@ def until(true: Callable[[], bool], within: float = 60) -> None:
 
 def keep(log: TurnLog, *names: str) -> None:
     for name in names:
-        log.keep("ann", name, Receipt(), "completed", here=True)
+        log.keep("ann", name, Timings(), "completed", here=True)
 
 
 def ids(path: Path) -> list[str]:
@@ -92,7 +92,7 @@ def test_two_servers_share_one_file_and_lose_nothing(path: Path) -> None:
     rows = read(path)
     assert len(rows) == 1000
     assert {row.id for row in rows} == {f"{n}{i}" for n in ("ann", "bob") for i in range(500)}
-    assert {(row.status, row.receipt.sent) for row in rows} == {("completed", 0.2)}
+    assert {(row.status, row.timings.sent) for row in rows} == {("completed", 0.2)}
     with closing(TurnLog(path)) as log:
         assert (log.patience("ann"), log.patience("bob")) == (1.25, 1.25)
 
@@ -164,10 +164,10 @@ def test_a_turn_that_changes_50_000_times_is_written_a_few_times(
     monkeypatch.setattr(sqlite3, "connect", spy)
     with closing(TurnLog(path)) as log:
         for number in range(50_000):
-            log.keep("ann", "t1", Receipt(played=number), "completed", here=True)
+            log.keep("ann", "t1", Timings(played=number), "completed", here=True)
     assert len(writes) < 500
     (row,) = read(path)
-    assert row.receipt.played == 49_999
+    assert row.timings.played == 49_999
 
 
 def test_of_what_waits_the_newest_is_kept() -> None:

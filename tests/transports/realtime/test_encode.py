@@ -13,14 +13,14 @@ from duologue.audio import REPLY_RATE
 from duologue.errors import ModelFailed
 from duologue.events import Settings, SettingsChanged
 from duologue.items import Item
-from duologue.receipt import Receipt
 from duologue.testing import tone
+from duologue.timings import Timings
 from duologue.transports.realtime.decode import decode_event
 from duologue.transports.realtime.encode import Encoder
 from transports.realtime.messages import message
 
 DONE = events.ReplyDone(
-    "r1", "a1", "Hi there.", "completed", None, Receipt(sent=0.6, early=True), "u1"
+    "r1", "a1", "Hi there.", "completed", None, Timings(sent=0.6, early=True), "u1"
 )
 ONE_TURN: list[events.ServerEvent] = [
     events.SessionStarted("sess_1", Settings(idle_timeout=5)),
@@ -123,10 +123,10 @@ def test_a_reply_stopped_before_its_first_sound_has_no_item() -> None:
     assert told[1]["response"]["status_details"]["reason"] == "turn_detected"
 
 
-def test_the_receipt_is_in_the_responses_metadata() -> None:
+def test_the_timings_is_in_the_responses_metadata() -> None:
     done = encode(DONE)[-1]
     assert done["type"] == "response.done"
-    assert Receipt.from_metadata(done["response"]["metadata"]) == Receipt(sent=0.6, early=True)
+    assert Timings.from_metadata(done["response"]["metadata"]) == Timings(sent=0.6, early=True)
 
 
 def test_a_turn_that_is_reopened_is_spoken_of_by_the_same_item() -> None:
@@ -157,7 +157,7 @@ def test_a_response_has_what_the_client_has_written_on_it_and_our_figures_beside
         events.ReplyStarted("r1", asked),
         events.ReplyItemAdded("r1", "a1", None, asked),
         events.ReplyDelta("r1", "a1", None, "Hi.", aloud=False),
-        events.ReplyDone("r1", "a1", "Hi.", "completed", None, Receipt(sent=0.6), None, asked),
+        events.ReplyDone("r1", "a1", "Hi.", "completed", None, Timings(sent=0.6), None, asked),
     )
     assert [fields["type"] for fields in told] == [
         "response.created",

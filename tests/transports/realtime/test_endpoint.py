@@ -22,9 +22,9 @@ from conftest import Serve
 from duologue.audio import REPLY_RATE, AudioChunk, LineFormat, silence
 from duologue.errors import ShuttingDown
 from duologue.model import ReplyChunk
-from duologue.receipt import Receipt
 from duologue.server import Uvicorn
 from duologue.testing import ScriptedModel, say, tone
+from duologue.timings import Timings
 from duologue.transports.realtime import RealtimeTransport
 from duologue.transports.realtime.formats import Writer, read
 from transports.realtime.messages import BAD, append, message, update
@@ -116,7 +116,7 @@ async def test_the_official_client_asks_for_patience_and_gets_a_turn(serve: Serv
         await speak(connection, tone(1, 24_000), silence(3, 24_000))
         seen = await until(connection, "response.done")
         assert "error" not in {event.type for event in seen}
-        assert Receipt.from_metadata(seen[-1].response.metadata).sent is not None
+        assert Timings.from_metadata(seen[-1].response.metadata).sent is not None
 
 
 async def test_the_official_client_takes_and_sends_what_the_api_does_not_have(serve: Serve) -> None:

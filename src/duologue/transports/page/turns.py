@@ -57,7 +57,7 @@ def shown(turns: Sequence[Turn]) -> list[dict[str, Any]]:
             "replied": round(_seconds(turn), 1),
             # Another address after a truncation, so that no cache answers.
             "version": sum(len(chunk.audio.samples) for chunk in turn.reply if chunk.audio),
-            "receipt": turn.receipt.summary() if _seconds(turn) else "",
+            "timings": turn.timings.summary() if _seconds(turn) else "",
         }
         for turn in turns
     ]

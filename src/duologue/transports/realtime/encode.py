@@ -176,14 +176,14 @@ class Encoder:
             if asked.in_band:
                 previous = event.previous_id
                 yield _event(wire.ConversationItemDone, item=item, previous_item_id=previous)
-        receipt = event.receipt.metadata() if event.receipt else {}
+        timings = event.timings.metadata() if event.timings else {}
         response = _response(
             event.response_id,
             asked,
             status,
             output=[items[name] for name in self._outputs.pop(event.response_id, [])],
             status_details=details,
-            metadata=_metadata(asked, receipt),
+            metadata=_metadata(asked, timings),
             usage=_NO_USAGE,
         )
         yield _event(wire.ResponseDoneEvent, response=response)
@@ -495,9 +495,9 @@ def _response(
     }
 
 
-def _metadata(asked: events.ReplyRequested, receipt: dict[str, str]) -> dict[str, str] | None:
+def _metadata(asked: events.ReplyRequested, timings: dict[str, str]) -> dict[str, str] | None:
     """The client's own; ours beside it, as far as 16 pairs have room."""
-    ours = {name: value for name, value in receipt.items() if name not in asked.metadata}
+    ours = {name: value for name, value in timings.items() if name not in asked.metadata}
     room = _PAIRS - len(asked.metadata)
     return {**asked.metadata, **dict(list(ours.items())[:room])} or None
 

@@ -168,9 +168,9 @@ class Chat {
       rewrite(entry.user, [said ? words(said) : aside(unknown), player]);
     }
     const ended = turn.status !== "in_progress";
-    const same = before && ["reply", "status", "version", "receipt"].every((name) => before[name] === turn[name]);
+    const same = before && ["reply", "status", "version", "timings"].every((name) => before[name] === turn[name]);
     if (same || !hasReply(turn)) return;
-    const told = ended ? [OUTCOMES[turn.status], turn.receipt].filter(Boolean).join(" · ") : "";
+    const told = ended ? [OUTCOMES[turn.status], turn.timings].filter(Boolean).join(" · ") : "";
     const heard = ended && turn.version > 0;
     const kept = before?.version === turn.version && before.status !== "in_progress";
     const player = kept ? entry.bot.querySelector(".player") : heard && recording(turn, "mp3", turn.replied, "the reply");
@@ -253,8 +253,8 @@ async function fetchTurns(asked) {
 }
 
 /** Of a reply that is under way, its words; of one that is over, at least how it ended. */
-function hasReply({ status, reply, version, receipt }) {
-  return Boolean(reply || (status !== "in_progress" && (version || receipt || OUTCOMES[status])));
+function hasReply({ status, reply, version, timings }) {
+  return Boolean(reply || (status !== "in_progress" && (version || timings || OUTCOMES[status])));
 }
 
 function make(tag, className, text = "") {

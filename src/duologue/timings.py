@@ -42,7 +42,7 @@ class Pause:
 
 
 @dataclass(slots=True)
-class Receipt:
+class Timings:
     """The times of one turn: seconds after the user's last word; None: has not happened, or is not known.
 
     Attributes:
@@ -73,7 +73,7 @@ class Receipt:
     cut: CutBy = ""
 
     def metadata(self) -> dict[str, str]:
-        """The receipt as the Realtime API's metadata: at most 16 pairs; what is not known is left out.
+        """The timings as the Realtime API's metadata: at most 16 pairs; what is not known is left out.
 
         Of the pause, it has how finished it sounded and how long it lasted.
         """
@@ -87,18 +87,18 @@ class Receipt:
         return pairs | ({"cut": self.cut} if self.cut else {})
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> "Receipt":
-        """What `metadata` has of a receipt; whatever else it has, or has wrong, counts as not known."""
-        receipt = cls()
+    def from_metadata(cls, metadata: Mapping[str, str]) -> "Timings":
+        """What `metadata` has of a timings; whatever else it has, or has wrong, counts as not known."""
+        timings = cls()
         for name, key in _SECONDS.items():
-            setattr(receipt, name, _number(metadata.get(key)))
-        receipt.early = metadata.get("early") == "true"
-        receipt.drops = max(0, int(_number(metadata.get("drops")) or 0))
-        receipt.cut = next((by for by in get_args(CutBy) if by == metadata.get("cut")), "")
-        return receipt
+            setattr(timings, name, _number(metadata.get(key)))
+        timings.early = metadata.get("early") == "true"
+        timings.drops = max(0, int(_number(metadata.get("drops")) or 0))
+        timings.cut = next((by for by in get_args(CutBy) if by == metadata.get("cut")), "")
+        return timings
 
     def summary(self) -> str:
-        """The receipt for the user, in one line; empty when nothing is known."""
+        """The timings for the user, in one line; empty when nothing is known."""
         at = self.sent if self.played is None else self.played
         parts = []
         if at is not None:
