@@ -111,7 +111,7 @@ def test_a_turn_that_became_part_of_the_next_is_gone_with_its_sound() -> None:
 def test_the_figures_of_a_turn_are_noted_and_outlive_it() -> None:
     with closing(TurnLog(None)) as log:
         history = History(log=log)
-        record = history.conversation("ann", "monday", here=True)
+        record = history.conversation("ann", "monday", is_local=True)
         first = said("t1")
         record.save(first)
         first.timings.sent = 0.6
@@ -121,8 +121,8 @@ def test_the_figures_of_a_turn_are_noted_and_outlive_it() -> None:
         record.forget(first)
         history.conversation("bob", "monday").note(Turn(said("t2")))
         ann, bob = log.turns()
-    assert (ann.id, ann.here, ann.timings.sent, ann.timings.cut) == ("t1", True, 0.6, "resumed")
-    assert (bob.id, bob.here) == ("t2", False)
+    assert (ann.id, ann.is_local, ann.timings.sent, ann.timings.cut) == ("t1", True, 0.6, "resumed")
+    assert (bob.id, bob.is_local) == ("t2", False)
 
 
 def test_patience_is_the_same_in_all_conversations_of_a_user() -> None:

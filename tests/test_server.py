@@ -75,7 +75,7 @@ def test_health_says_what_is_served_and_what_is_free(serve: Serve) -> None:
             "model": "echo",
             "note": "Echo: says back what it heard, to try the line and your microphone.",
             "sessions": 0,
-            "free_slots": 3,
+            "free_sessions": 3,
             "chats": 0,
         }
 
@@ -159,13 +159,13 @@ def test_nothing_is_left_in_the_temporary_folder(
 def test_the_figures_of_a_turn_are_kept_under_no_cookie(serve: Serve, tmp_path: Path) -> None:
     server = serve(data=str(tmp_path))
     kept = talk(server, cookie=cookie_of(server, "ann"))
-    assert kept.here
+    assert kept.is_local
     assert kept.timings.sent is not None
     assert re.fullmatch(r"[0-9a-f]{64}", kept.owner)
 
 
 @pytest.mark.parametrize(
-    ("forwarded", "here"),
+    ("forwarded", "is_local"),
     [
         ("203.0.113.7", False),
         ("127.0.0.1, 203.0.113.7", False),  # the first is what a client says of itself
@@ -175,16 +175,16 @@ def test_the_figures_of_a_turn_are_kept_under_no_cookie(serve: Serve, tmp_path: 
 )
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_who_comes_through_a_proxy_on_this_computer_is_not_here_for_that(
-    serve: Serve, tmp_path: Path, host: str, forwarded: str, here: bool
+    serve: Serve, tmp_path: Path, host: str, forwarded: str, is_local: bool
 ) -> None:
     server = serve(host=host, data=str(tmp_path))
-    assert talk(server, **{"x-forwarded-for": forwarded}).here is here
+    assert talk(server, **{"x-forwarded-for": forwarded}).is_local is is_local
 
 
 def test_who_is_elsewhere_cannot_claim_to_be_here(serve: Serve, tmp_path: Path) -> None:
     # This computer's, too, but none of the addresses that are believed.
     server = serve(host="127.0.0.2", data=str(tmp_path))
-    assert not talk(server, "127.0.0.3", **{"x-forwarded-for": "127.0.0.1"}).here
+    assert not talk(server, "127.0.0.3", **{"x-forwarded-for": "127.0.0.1"}).is_local
 
 
 def metric(server: Uvicorn, name: str) -> float:

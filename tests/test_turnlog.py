@@ -32,12 +32,17 @@ def log(path: Path) -> Iterator[TurnLog]:
 def test_figures_outlive_the_server(path: Path) -> None:
     whole = Timings(0.5, 0.2, 0.3, 0.4, 0.5, 0.6, True, 2, 3.2, PAUSE, "marked")
     with closing(TurnLog(path)) as log:
-        log.keep("ann", "t1", whole, "completed", here=True)
-        log.keep("bob", "t2", Timings(), "failed", here=False)
+        log.keep("ann", "t1", whole, "completed", is_local=True)
+        log.keep("bob", "t2", Timings(), "failed", is_local=False)
     with closing(TurnLog(path)) as log:
         first, second = log.turns()
-    assert (first.id, first.status, first.here, first.timings) == ("t1", "completed", True, whole)
-    assert (second.id, second.status, second.here) == ("t2", "failed", False)
+    assert (first.id, first.status, first.is_local, first.timings) == (
+        "t1",
+        "completed",
+        True,
+        whole,
+    )
+    assert (second.id, second.status, second.is_local) == ("t2", "failed", False)
     assert second.timings == Timings()
     assert first.owner != second.owner
     assert abs(datetime.now(UTC) - first.at) < timedelta(minutes=1)
@@ -46,11 +51,11 @@ def test_figures_outlive_the_server(path: Path) -> None:
 
 def test_a_turn_that_changes_stays_one_row_in_its_place(log: TurnLog) -> None:
     timings = Timings(sent=0.5)
-    log.keep("ann", "t1", timings, "in_progress", here=True)
+    log.keep("ann", "t1", timings, "in_progress", is_local=True)
     timings.played = 0.6  # the row before must not see it
     first = log.turns()[0]
-    log.keep("ann", "t2", Timings(), "completed", here=True)
-    log.keep("ann", "t1", timings, "completed", here=True)
+    log.keep("ann", "t2", Timings(), "completed", is_local=True)
+    log.keep("ann", "t1", timings, "completed", is_local=True)
     one, two = log.turns()
     assert first.timings.played is None
     assert (one.id, two.id) == ("t1", "t2")
@@ -58,13 +63,13 @@ def test_a_turn_that_changes_stays_one_row_in_its_place(log: TurnLog) -> None:
 
 
 def test_turns_on_this_computer_are_told_from_the_others(path: Path, log: TurnLog) -> None:
-    log.keep("ann", "t1", Timings(), "completed", here=True)
-    log.keep("bob", "t2", Timings(), "completed", here=False)
-    assert [row.id for row in log.turns(here=True)] == ["t1"]
-    assert [row.id for row in log.turns(here=False)] == ["t2"]
+    log.keep("ann", "t1", Timings(), "completed", is_local=True)
+    log.keep("bob", "t2", Timings(), "completed", is_local=False)
+    assert [row.id for row in log.turns(is_local=True)] == ["t1"]
+    assert [row.id for row in log.turns(is_local=False)] == ["t2"]
     log.close()
-    assert [row.id for row in read(path, here=True)] == ["t1"]
-    assert [row.id for row in read(path, here=False)] == ["t2"]
+    assert [row.id for row in read(path, is_local=True)] == ["t1"]
+    assert [row.id for row in read(path, is_local=False)] == ["t2"]
 
 
 def test_patience_outlives_the_server_and_is_each_user_s_own(path: Path) -> None:
@@ -82,7 +87,7 @@ def test_patience_outlives_the_server_and_is_each_user_s_own(path: Path) -> None
 
 def test_the_cookie_is_not_in_the_file_and_only_its_owner_opens_the_folder(path: Path) -> None:
     with closing(TurnLog(path)) as log:
-        log.keep("the-cookie", "t1", Timings(), "completed", here=True)
+        log.keep("the-cookie", "t1", Timings(), "completed", is_local=True)
         log.set_patience("the-cookie", 1.25)
     assert b"the-cookie" not in path.read_bytes()
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -90,7 +95,7 @@ def test_the_cookie_is_not_in_the_file_and_only_its_owner_opens_the_folder(path:
 
 def test_without_a_path_all_is_kept_in_memory() -> None:
     with closing(TurnLog(None)) as log:
-        log.keep("ann", "t1", Timings(), "completed", here=True)
+        log.keep("ann", "t1", Timings(), "completed", is_local=True)
         log.set_patience("ann", 1.25)
         assert [row.id for row in log.turns()] == ["t1"]
         assert log.patience("ann") == 1.25
@@ -99,26 +104,26 @@ def test_without_a_path_all_is_kept_in_memory() -> None:
 def test_after_the_end_nothing_is_kept_and_nothing_breaks(path: Path) -> None:
     log = TurnLog(path)
     log.close()
-    log.keep("ann", "t1", Timings(), "completed", here=True)
+    log.keep("ann", "t1", Timings(), "completed", is_local=True)
     log.set_patience("ann", 1.25)
     assert read(path) == []
 
 
 def test_the_newest_100_000_turns_are_kept(path: Path) -> None:
     with closing(TurnLog(path)) as log:
-        log.keep("ann", "first", Timings(), "completed", here=True)
-        log.keep("ann", "second", Timings(), "completed", here=True)
+        log.keep("ann", "first", Timings(), "completed", is_local=True)
+        log.keep("ann", "second", Timings(), "completed", is_local=True)
     with closing(sqlite3.connect(path)) as file, file:
         file.execute("UPDATE turns SET number = 100001 WHERE id = 'second'")
     with closing(TurnLog(path)) as log:
-        log.keep("ann", "third", Timings(), "completed", here=True)
+        log.keep("ann", "third", Timings(), "completed", is_local=True)
     assert [row.id for row in read(path)] == ["second", "third"]
 
 
 def test_who_keeps_something_does_not_wait_for_the_disk(path: Path, log: TurnLog) -> None:
     with closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        log.keep("ann", "t1", Timings(), "completed", here=True)
+        log.keep("ann", "t1", Timings(), "completed", is_local=True)
         log.set_patience("ann", 1.25)
         other.rollback()  # which nobody has waited for
     assert [row.id for row in log.turns()] == ["t1"]
@@ -161,7 +166,7 @@ def test_a_file_that_cannot_be_used_is_told_once_and_does_without(
     spoil(path)
     with closing(TurnLog(path)) as log:
         for number in range(3):
-            log.keep("ann", f"t{number}", Timings(), "completed", here=True)
+            log.keep("ann", f"t{number}", Timings(), "completed", is_local=True)
             log.set_patience("ann", 1.25)
         assert log.patience("ann") == 1.25
         assert [row.id for row in log.turns()] == ["t0", "t1", "t2"]
@@ -173,8 +178,8 @@ def test_a_disk_that_fails_later_is_told_once_too(
     path: Path, log: TurnLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.write_bytes(b"overwritten by somebody" * 1000)
-    log.keep("ann", "t2", Timings(), "completed", here=True)
-    log.keep("ann", "t3", Timings(), "completed", here=True)
+    log.keep("ann", "t2", Timings(), "completed", is_local=True)
+    log.keep("ann", "t3", Timings(), "completed", is_local=True)
     assert [row.id for row in log.turns()] == ["t2", "t3"]
     log.close()
     assert len(caplog.messages) == 1
@@ -190,8 +195,8 @@ def test_reading_what_is_no_log_gets_a_sentence(path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "value"),
     [
-        *[("timings", text) for text in ("{", "[]", "", '{"sent": "soon"}', '{"pause": 7}')],
-        *[("timings", value) for value in (7, b"\xff", '{"drops": 1e400}')],
+        *[("receipt", text) for text in ("{", "[]", "", '{"sent": "soon"}', '{"pause": 7}')],
+        *[("receipt", value) for value in (7, b"\xff", '{"drops": 1e400}')],
         *[("at", value) for value in ("yesterday", 7, b"\xff", "")],
     ],
 )
@@ -200,7 +205,7 @@ def test_a_damaged_row_is_left_out_and_told_of(
 ) -> None:
     with closing(TurnLog(path)) as log:
         for name in ("t1", "t2", "t3"):
-            log.keep("ann", name, Timings(), "completed", here=True)
+            log.keep("ann", name, Timings(), "completed", is_local=True)
     with closing(sqlite3.connect(path)) as file, file:
         file.execute(f"UPDATE turns SET {column} = ? WHERE id = 't2'", (value,))  # noqa: S608
     assert [row.id for row in read(path)] == ["t1", "t3"]
@@ -209,9 +214,9 @@ def test_a_damaged_row_is_left_out_and_told_of(
 
 def test_figures_of_a_later_duologue_that_this_one_does_not_know_are_ignored(path: Path) -> None:
     with closing(TurnLog(path)) as log:
-        log.keep("ann", "t1", Timings(), "completed", here=True)
+        log.keep("ann", "t1", Timings(), "completed", is_local=True)
     with closing(sqlite3.connect(path)) as file, file:
-        file.execute("UPDATE turns SET timings = ?", ('{"sent": 0.5, "colour": "red"}',))
+        file.execute("UPDATE turns SET receipt = ?", ('{"sent": 0.5, "colour": "red"}',))
     (row,) = read(path)
     assert row.timings == Timings(sent=0.5)
 

@@ -11,12 +11,14 @@ from duologue.turns_report import report
 
 
 def keep(
-    log: TurnLog, count: int, *, here: bool = False, factor: float = 1.0, **figures: Any
+    log: TurnLog, count: int, *, is_local: bool = False, factor: float = 1.0, **figures: Any
 ) -> None:
     """Keep some turns that went alike."""
     pause = Pause(0.94, "normal", factor, 0.5 * factor, 3.2, -23.6, -61.0)
     for _ in range(count):
-        log.keep("ann", secrets.token_hex(4), Timings(pause=pause, **figures), "completed", here)
+        log.keep(
+            "ann", secrets.token_hex(4), Timings(pause=pause, **figures), "completed", is_local
+        )
 
 
 def test_it_says_so_when_there_are_none(tmp_path: Path) -> None:
@@ -31,10 +33,10 @@ def test_it_says_so_when_there_are_none(tmp_path: Path) -> None:
 def test_it_shows_the_figures_before_and_after_the_first_cut(tmp_path: Path) -> None:
     path = tmp_path / "turns.sqlite3"
     with closing(TurnLog(path)) as log:
-        keep(log, 4, here=True, played=0.5)
-        keep(log, 1, here=True, played=0.5, cut="marked")
-        keep(log, 5, here=True, played=0.7, factor=1.25, drops=1)
-        keep(log, 10, here=False, played=3.0)
+        keep(log, 4, is_local=True, played=0.5)
+        keep(log, 1, is_local=True, played=0.5, cut="marked")
+        keep(log, 5, is_local=True, played=0.7, factor=1.25, drops=1)
+        keep(log, 10, is_local=False, played=3.0)
     lines = report(path, mine=True).splitlines()
     assert [" ".join(line.split()) for line in lines[:4]] == [
         "turns delay p50 p95 cuts per 100 turns dropped starts per turn patience",

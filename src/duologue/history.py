@@ -27,18 +27,20 @@ class History:
         self._durations: dict[Item, float] = {}  # of them, as they count in `seconds`
         self._log = log
 
-    def conversation(self, owner: str, name: str, *, here: bool = False) -> "ConversationRecord":
+    def conversation(
+        self, owner: str, name: str, *, is_local: bool = False
+    ) -> "ConversationRecord":
         """The conversation that `owner` calls `name`; empty if there was none.
 
         Args:
             owner: whose it is.
             name: what the owner calls it.
-            here: a new one is held on this computer itself.
+            is_local: a new one is held on this computer itself.
         """
         for record in self._kept.values():
             if (record.owner, record.name) == (owner, name):
                 return record
-        return ConversationRecord(self, owner, name, self._log, here=here)
+        return ConversationRecord(self, owner, name, self._log, is_local=is_local)
 
     def turn(self, owner: str, turn_id: str) -> Turn | None:
         """One turn, to its owner only."""
@@ -73,13 +75,13 @@ class ConversationRecord:
     """
 
     def __init__(
-        self, history: History, owner: str, name: str, log: TurnLog | None, *, here: bool
+        self, history: History, owner: str, name: str, log: TurnLog | None, *, is_local: bool
     ) -> None:
         self.owner, self.name = owner, name
         self.conversation = Conversation()
         self._history = history
         self._log = log
-        self._here = here
+        self._local = is_local
         self._patience = 1.0  # where there is no log
 
     @property
@@ -107,7 +109,7 @@ class ConversationRecord:
     def note(self, turn: Turn) -> None:
         """Keep the figures of this turn, new or changed."""
         if self._log:
-            self._log.keep(self.owner, turn.id, turn.timings, turn.status, self._here)
+            self._log.keep(self.owner, turn.id, turn.timings, turn.status, self._local)
 
 
 def _duration(item: Item) -> float:

@@ -121,7 +121,7 @@ class Server:
             transport,
             self._vad(),
             self.model,
-            self.history.conversation(owner, name, here=who.is_here),
+            self.history.conversation(owner, name, is_local=who.is_local),
             configure(self.settings),
             endpoint=self._endpoint,
             limits=Limits(length=self.config.session_length),
@@ -249,7 +249,7 @@ class Server:
                 "note": self.model.capabilities.note,
                 **({"trouble": trouble} if trouble else {}),
                 "sessions": in_use,
-                "free_slots": self.config.sessions - in_use,
+                "free_sessions": self.config.sessions - in_use,
                 "chats": len(self._chats),
             }
         )

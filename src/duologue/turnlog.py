@@ -62,7 +62,7 @@ class Row:
         id: of the turn.
         at: when it was first kept, UTC.
         owner: whose it is: sha256 of the cookie, in hexadecimal.
-        here: it was held on the server's own computer.
+        is_local: it was held on the server's own computer.
         status: what became of the reply.
         timings: its figures.
     """
@@ -70,7 +70,7 @@ class Row:
     id: str
     at: datetime
     owner: str
-    here: bool
+    is_local: bool
     status: str
     timings: Timings
 
@@ -98,11 +98,11 @@ class TurnLog:
             self._writer.start()
             self._tried.wait(_START)
 
-    def keep(self, owner: str, turn_id: str, timings: Timings, status: str, here: bool) -> None:
+    def keep(self, owner: str, turn_id: str, timings: Timings, status: str, is_local: bool) -> None:
         """Keep the figures of a turn, new or changed. Does nothing after `close`."""
         if self._closing.is_set():
             return
-        row = Row(turn_id, datetime.now(UTC), _hash(owner), here, status, copy(timings))
+        row = Row(turn_id, datetime.now(UTC), _hash(owner), is_local, status, copy(timings))
         with self._lock:
             if old := self._rows.get(turn_id):
                 row = replace(row, at=old.at)
@@ -128,8 +128,8 @@ class TurnLog:
             self._unsaved.add(user)
         self._wake.set()
 
-    def turns(self, here: bool | None = None) -> list[Row]:
-        """What was kept so far, oldest first; with `here`, what was, or was not, held on this computer.
+    def turns(self, is_local: bool | None = None) -> list[Row]:
+        """What was kept so far, oldest first; with `is_local`, what was, or was not, held on this computer.
 
         Waits for the disk.
         """
@@ -142,7 +142,7 @@ class TurnLog:
             rows = {}
         for row in waiting.values():
             rows[row.id] = replace(row, at=rows[row.id].at) if row.id in rows else row
-        return [row for row in rows.values() if here is None or row.here is here]
+        return [row for row in rows.values() if is_local is None or row.is_local is is_local]
 
     def close(self) -> None:
         """Write what was kept, for as long as 2 s, and let go of the file."""
@@ -204,7 +204,7 @@ class TurnLog:
         return True
 
 
-def read(path: Path, here: bool | None = None) -> list[Row]:
+def read(path: Path, is_local: bool | None = None) -> list[Row]:
     """The turns in a file, oldest first, as `TurnLog.turns`; none where there is no file.
 
     A row that cannot be read is left out, and the program's log says so.
@@ -222,19 +222,19 @@ def read(path: Path, here: bool | None = None) -> list[Row]:
             found = file.execute(
                 "SELECT id, at, owner, here, status, receipt FROM turns "
                 "WHERE :here IS NULL OR here = :here ORDER BY number",
-                {"here": here},
+                {"here": is_local},
             ).fetchall()
     except (sqlite3.Error, OSError) as error:
         raise InvalidSetting(f"the figures of turns in {path} cannot be read: {error}") from error
     rows, bad = [], 0
-    for turn_id, at, owner, was_here, status, text in found:
+    for turn_id, at, owner, was_local, status, text in found:
         try:
             timings = _TIMINGS.validate_json(text)
             begun = datetime.fromisoformat(at)
         except (ValueError, TypeError):
             bad += 1
         else:
-            rows.append(Row(turn_id, begun, owner, bool(was_here), status, timings))
+            rows.append(Row(turn_id, begun, owner, bool(was_local), status, timings))
     if bad:
         logger.warning(
             "%d of %d turns in %s cannot be read and do not count", bad, len(found), path
@@ -273,7 +273,7 @@ def _insert(
                 row.id,
                 row.at.isoformat(timespec="milliseconds"),
                 row.owner,
-                row.here,
+                row.is_local,
                 row.status,
                 json.dumps(asdict(row.timings)),
             )

@@ -17,7 +17,7 @@ def report(path: Path, *, mine: bool = False) -> str:
     Raises:
         InvalidSetting: the file cannot be read.
     """
-    rows = read(path, here=True if mine else None)
+    rows = read(path, is_local=True if mine else None)
     parts = {"all": rows}
     cuts = [number for number, row in enumerate(rows) if row.timings.cut]
     if cuts:

@@ -46,7 +46,7 @@ sys.addaudithook(watch)
 """
 
 
-def is_here(place: str) -> bool:
+def is_local(place: str) -> bool:
     if place in ("localhost", "unix"):
         return True
     try:
@@ -137,6 +137,6 @@ def test_no_model_connects_to_anything_but_this_machine(
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     seen = [line.rpartition(" ") for line in watched.read_text().splitlines()]
-    assert [f"{event} {place}" for event, _, place in seen if not is_here(place)] == []
-    assert [place for place in traced(strace) if not is_here(place)] == []
+    assert [f"{event} {place}" for event, _, place in seen if not is_local(place)] == []
+    assert [place for place in traced(strace) if not is_local(place)] == []
     assert {path.name for path in home.iterdir()} <= {".cache", ".config", ".local"}

@@ -27,8 +27,8 @@ with closing(TurnLog(Path(sys.argv[1]))) as log:
     print("open", flush=True)
     sys.stdin.readline()
     for number in range(500):
-        log.keep(name, f"{name}{number}", Timings(sent=0.1), "in_progress", here=True)
-        log.keep(name, f"{name}{number}", Timings(sent=0.2), "completed", here=True)
+        log.keep(name, f"{name}{number}", Timings(sent=0.1), "in_progress", is_local=True)
+        log.keep(name, f"{name}{number}", Timings(sent=0.2), "completed", is_local=True)
         if number == 250:
             print("half", flush=True)
             sys.stdin.readline()
@@ -71,7 +71,7 @@ def until(true: Callable[[], bool], within: float = 60) -> None:
 
 def keep(log: TurnLog, *names: str) -> None:
     for name in names:
-        log.keep("ann", name, Timings(), "completed", here=True)
+        log.keep("ann", name, Timings(), "completed", is_local=True)
 
 
 def ids(path: Path) -> list[str]:
@@ -164,7 +164,7 @@ def test_a_turn_that_changes_50_000_times_is_written_a_few_times(
     monkeypatch.setattr(sqlite3, "connect", spy)
     with closing(TurnLog(path)) as log:
         for number in range(50_000):
-            log.keep("ann", "t1", Timings(played=number), "completed", here=True)
+            log.keep("ann", "t1", Timings(played=number), "completed", is_local=True)
     assert len(writes) < 500
     (row,) = read(path)
     assert row.timings.played == 49_999

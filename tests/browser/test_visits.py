@@ -56,9 +56,9 @@ def watch_owners(server: Uvicorn, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     history = server._server.history
     open_: Callable[..., object] = history.conversation
 
-    def conversation(owner: str, name: str, *, here: bool = False) -> object:
+    def conversation(owner: str, name: str, *, is_local: bool = False) -> object:
         owners.append(owner)
-        return open_(owner, name, here=here)
+        return open_(owner, name, is_local=is_local)
 
     monkeypatch.setattr(history, "conversation", conversation)
     return owners

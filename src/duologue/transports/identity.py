@@ -41,13 +41,13 @@ class Visitor:
     address: str
 
     @property
-    def is_here(self) -> bool:
+    def is_local(self) -> bool:
         """Whether the client is on this computer."""
         return self.address in OWN
 
     def is_like(self, other: "Visitor") -> bool:
         """Whether both may be one: a cookie can be thrown away, so the address counts, too."""
-        return self.owner == other.owner or (self.address == other.address and not self.is_here)
+        return self.owner == other.owner or (self.address == other.address and not self.is_local)
 
 
 visitor: ContextVar[Visitor] = ContextVar("visitor")
