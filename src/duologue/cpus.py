@@ -45,14 +45,19 @@ def lacking(needed: tuple[str, ...], cpuinfo: Path | None = None) -> tuple[str, 
 
     Empty where that is not known.
     """
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return ()
-    with suppress(OSError):
-        for line in (cpuinfo or _CPUINFO).read_text(errors="replace").splitlines():
-            name, _, flags = line.partition(":")
-            if name.strip() == "flags":
-                return tuple(flag for flag in needed if flag not in flags.split())
-    return ()
+    known = instructions(cpuinfo)
+    return tuple(flag for flag in needed if known and flag not in known)
+
+
+def instructions(cpuinfo: Path | None = None) -> frozenset[str]:
+    """The instruction sets of x86 that are here, by their names in Linux; empty: that is not known."""
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        with suppress(OSError):
+            for line in (cpuinfo or _CPUINFO).read_text(errors="replace").splitlines():
+                name, _, flags = line.partition(":")
+                if name.strip() == "flags":
+                    return frozenset(flags.split())
+    return frozenset()
 
 
 def _quotas(root: Path) -> Iterator[float]:
