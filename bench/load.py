@@ -14,7 +14,7 @@ import psutil
 
 from bench.server import Server
 from duologue.audio import INPUT_RATE, AudioChunk
-from duologue.endpoint import SmartTurn
+from duologue.end_of_turn import SmartTurn
 from duologue.events import Settings
 from duologue.sound_files import read_audio
 from duologue.turn import WINDOW, TurnDetector
@@ -90,14 +90,14 @@ def vad() -> None:
 
 def smart_turn() -> None:
     """What an answer costs, of all cores together, and how long the event loop is held up by many."""
-    endpoint, costs = SmartTurn(), []
+    end_of_turn, costs = SmartTurn(), []
     sounds = [read_audio(path).at(INPUT_RATE) for path in RECORDINGS]
     for sound in sounds * 6:
         start = time.process_time()
-        endpoint.probability(sound.samples)
+        end_of_turn.probability(sound.samples)
         costs.append(time.process_time() - start)
-    held_up = [asyncio.run(_held_up(endpoint, sounds * 4)) for _ in range(5)]
-    endpoint.close()
+    held_up = [asyncio.run(_held_up(end_of_turn, sounds * 4)) for _ in range(5)]
+    end_of_turn.close()
     print(
         f"Smart Turn: {percentile(costs, 50) * 1000:.0f} ms of a core, p50 of {len(costs)}; asked "
         f"{len(sounds) * 4} times at once, the event loop is held up for {max(held_up) * 1000:.1f} ms "
@@ -105,9 +105,9 @@ def smart_turn() -> None:
     )
 
 
-async def _held_up(endpoint: SmartTurn, sounds: list[AudioChunk]) -> float:
+async def _held_up(end_of_turn: SmartTurn, sounds: list[AudioChunk]) -> float:
     """The longest time, seconds, that the event loop was late by while all were asked about."""
-    answers = asyncio.gather(*map(endpoint, sounds))
+    answers = asyncio.gather(*map(end_of_turn, sounds))
     latest = 0.0
     while not answers.done():
         due = time.perf_counter() + 0.001

@@ -14,7 +14,7 @@ from duologue.events import (
 )
 from duologue.items import ReplyChunk
 from duologue.model import Prompt
-from duologue.session import Endpoint, Limits, Session
+from duologue.session import EndOfTurn, Limits, Session
 from duologue.testing import (
     FakeClock,
     LoudnessVad,
@@ -41,7 +41,7 @@ class Call:
         model: ScriptedModel,
         settings: Settings = Settings(),
         limits: Limits = Limits(),
-        endpoint: Endpoint | None = None,
+        end_of_turn: EndOfTurn | None = None,
         *,
         withdraws: bool = True,
     ) -> None:
@@ -54,7 +54,7 @@ class Call:
             model,
             self.record,
             settings,
-            endpoint=endpoint,
+            end_of_turn=end_of_turn,
             limits=limits,
             clock=self.clock,
         )
@@ -86,11 +86,11 @@ async def call(
     model: ScriptedModel,
     settings: Settings = Settings(),
     limits: Limits = Limits(),
-    endpoint: Endpoint | None = None,
+    end_of_turn: EndOfTurn | None = None,
     *,
     withdraws: bool = True,
 ) -> AsyncIterator[Call]:
-    call = Call(model, settings, limits, endpoint, withdraws=withdraws)
+    call = Call(model, settings, limits, end_of_turn, withdraws=withdraws)
     running = asyncio.create_task(call.session.run())
     await settle()
     try:

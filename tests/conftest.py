@@ -17,7 +17,7 @@ from duologue.config import Config, load_config
 from duologue.model import SpeechModel, load_model
 from duologue.models.mini_omni.checkpoint import Checkpoint, open_checkpoint
 from duologue.server import Uvicorn, running
-from duologue.session import Endpoint
+from duologue.session import EndOfTurn
 from duologue.sound_files import read_audio
 from duologue.testing import LoudnessVad
 from duologue.turn import Vad
@@ -106,14 +106,14 @@ def serving(
     config: Config,
     model: SpeechModel | None = None,
     vad: Callable[[], Vad] = LoudnessVad,
-    endpoint: Endpoint | None = None,
+    end_of_turn: EndOfTurn | None = None,
 ) -> Iterator[Uvicorn]:
     """A server on a free port, in a thread with a loop of its own."""
     started: list[Uvicorn] = []
     ready = threading.Event()
 
     async def run() -> None:
-        async with running(config, model or load_model(config.model), vad, endpoint) as server:
+        async with running(config, model or load_model(config.model), vad, end_of_turn) as server:
             started.append(server)
             ready.set()
             await server.run_until_stopped()

@@ -278,11 +278,11 @@ async def test_who_vanishes_in_a_pause_leaves_what_was_said_and_no_reply() -> No
 async def test_smart_turn_is_asked_once_in_a_pause_and_shortens_it() -> None:
     asked: list[float] = []
 
-    async def endpoint(sound: AudioChunk) -> float:
+    async def end_of_turn(sound: AudioChunk) -> float:
         asked.append(sound.duration)
         return 0.99
 
-    async with call(ScriptedModel([say("Hi.")]), endpoint=endpoint) as c:
+    async with call(ScriptedModel([say("Hi.")]), end_of_turn=end_of_turn) as c:
         await c.live(tone(1), silence(0.7, INPUT_RATE))
         assert len(asked) == 1
         assert c.record.saved[0].timings.decided == pytest.approx(0.6, abs=0.05)
@@ -295,11 +295,11 @@ async def test_an_answer_that_comes_in_the_next_pause_is_not_believed() -> None:
     answers = [asyncio.Event(), asyncio.Event()]
     asked = iter(answers)
 
-    async def endpoint(sound: AudioChunk) -> float:
+    async def end_of_turn(sound: AudioChunk) -> float:
         await next(asked).wait()
         return 0.99
 
-    async with call(ScriptedModel([say("Hi.")]), endpoint=endpoint) as c:
+    async with call(ScriptedModel([say("Hi.")]), end_of_turn=end_of_turn) as c:
         await c.live(tone(1), silence(0.3, INPUT_RATE), tone(0.5), silence(0.2, INPUT_RATE))
         answers[0].set()
         await c.live(silence(0.5, INPUT_RATE))
@@ -310,11 +310,11 @@ async def test_an_answer_that_comes_in_the_next_pause_is_not_believed() -> None:
 
 
 async def test_fixed_silences_ask_nobody() -> None:
-    async def endpoint(sound: AudioChunk) -> float:
+    async def end_of_turn(sound: AudioChunk) -> float:
         raise AssertionError
 
     settings = Settings(patience="fixed")
-    async with call(ScriptedModel([say("Hi.")]), settings, endpoint=endpoint) as c:
+    async with call(ScriptedModel([say("Hi.")]), settings, end_of_turn=end_of_turn) as c:
         await c.speak()
         assert len(c.record.saved) == 1
 

@@ -67,7 +67,7 @@ FORGET, KEEP, END, REOPEN = (
 START, REQUEST, ANNOUNCE = Action.START_REPLY, Action.REQUEST_REPLY, Action.ANNOUNCE_REPLY
 DROP, STOP = Action.DROP_REPLY, Action.STOP_REPLY
 FINISH, CLOSE = Action.FINISH_REPLY, Action.CLOSE_REPLY
-ASK, DUCK, RESTORE = Action.ASK_ENDPOINT, Action.DUCK, Action.RESTORE
+ASK, DUCK, RESTORE = Action.ASK_END_OF_TURN, Action.DUCK, Action.RESTORE
 
 EXPECTED: dict[tuple[State, type[Event]], tuple[State, list[Action]]] = {
     (L, SpeechStarted): (H, [DROP, BEGIN]),

@@ -37,7 +37,7 @@ from duologue.events import (
     CommitRequested,
     CutMarked,
     DrainRequested,
-    EndpointAnswered,
+    EndOfTurnAnswered,
     FunctionCalled,
     ItemAdded,
     ItemCreated,
@@ -183,7 +183,7 @@ class World:
 
     def answer(self, probability: float, late: bool) -> None:
         if self.asked:
-            self.receive(EndpointAnswered(self.asked[0 if late else -1], probability))
+            self.receive(EndOfTurnAnswered(self.asked[0 if late else -1], probability))
 
     def overhear(self, words: str, late: bool) -> None:
         if self.looks:

@@ -16,7 +16,7 @@ import pytest
 
 from conftest import DAMAGES, put_damaged
 from duologue import weights
-from duologue.endpoint import SmartTurn
+from duologue.end_of_turn import SmartTurn
 from duologue.errors import ModelUnavailable, Unreachable
 from duologue.vad import Silero
 from duologue.weights import File, Piece, Status, Weights, cache_folder, locate, pull, status

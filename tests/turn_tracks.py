@@ -13,7 +13,7 @@ from duologue.events import (
     AudioReceived,
     ChunkGenerated,
     ClientEvent,
-    EndpointAnswered,
+    EndOfTurnAnswered,
     ReplyDelta,
     Report,
     Settings,
@@ -135,7 +135,7 @@ def replay(track: Track, settings: Settings, model_time: float = 0.6) -> list[st
         now = number * SECONDS
         while answers and answers[0][0] <= now:
             _, pause, probability = answers.pop(0)
-            call.receive(EndpointAnswered(pause, probability), now)
+            call.receive(EndOfTurnAnswered(pause, probability), now)
         window = np.full(WINDOW, 10 ** (LEVEL * level / 20), np.float32)
         for effect in call.hear(window, now):
             finished = known.get(str(number))

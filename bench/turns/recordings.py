@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from duologue.audio import INPUT_RATE, Samples
-from duologue.endpoint import SmartTurn
+from duologue.end_of_turn import SmartTurn
 from duologue.errors import DuologueError
 from duologue.sound_files import read_audio
 from duologue.turn import WINDOW

@@ -6,7 +6,7 @@ from typing import Protocol
 from bench.turns.recordings import Clip, Ears, windows
 from duologue.audio import INPUT_RATE
 from duologue.effects import Ask
-from duologue.events import EndpointAnswered, Settings
+from duologue.events import EndOfTurnAnswered, Settings
 from duologue.patience import Patience
 from duologue.turn import WINDOW
 from turn_tracks import ANSWER, SECONDS, Call, Outcome
@@ -48,7 +48,7 @@ class Duologue:
             now = number * SECONDS
             while answers and answers[0][0] <= now:
                 _, pause, probability = answers.pop(0)
-                call.receive(EndpointAnswered(pause, probability), now)
+                call.receive(EndOfTurnAnswered(pause, probability), now)
             for effect in call.hear(window, now):
                 if isinstance(effect, Ask) and self._smart_turn:
                     finished = ears.finished(effect.sound.samples)

@@ -19,7 +19,7 @@ from duologue.audio import AudioChunk, to_mp3, to_wav
 from duologue.config import PREFIX, Config, load_config
 from duologue.cpus import cpus
 from duologue.doctor import compare_windows, examine
-from duologue.endpoint import SmartTurn
+from duologue.end_of_turn import SmartTurn
 from duologue.errors import DuologueError, InvalidSetting, ModelUnavailable
 from duologue.model import load_model
 from duologue.models import mini_omni

@@ -40,7 +40,7 @@ from duologue.events import (
     CutMarked,
     DetectorEvent,
     DrainRequested,
-    EndpointAnswered,
+    EndOfTurnAnswered,
     IdleTimedOut,
     ItemAdded,
     ItemCreated,
@@ -196,7 +196,7 @@ class Dialogue:
             case ReplyEnded(number, error):
                 self._replies.end(number, error)
                 self._advance()
-            case EndpointAnswered(pause, probability):
+            case EndOfTurnAnswered(pause, probability):
                 self._detector.answer(pause, probability)
             case Overheard():
                 self._replies.effects += self._overhearing.hear(event)
@@ -584,7 +584,7 @@ class Dialogue:
                 self._speech.end(event)
             case Action.REOPEN_TURN:
                 self._speech.reopen()
-            case Action.ASK_ENDPOINT if isinstance(event, SpeechPaused):
+            case Action.ASK_END_OF_TURN if isinstance(event, SpeechPaused):
                 self._speech.note_pause(event)
             case _:
                 self._do_with_reply(action, event)

@@ -26,7 +26,7 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Ask how finished the user sounds, for an `EndpointAnswered` about this pause.
+    """Ask how finished the user sounds, for an `EndOfTurnAnswered` about this pause.
 
     `sound`: the newest 8 s of the utterance, at `INPUT_RATE`.
     """

@@ -316,7 +316,7 @@ class SoundMissed:
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointAnswered:
+class EndOfTurnAnswered:
     """Smart Turn has answered about a pause: `probability` that the turn is over."""
 
     pause: int
@@ -382,7 +382,7 @@ class ClientLeft:
 
 Report = (
     SoundMissed
-    | EndpointAnswered
+    | EndOfTurnAnswered
     | ChunkGenerated
     | ReplyEnded
     | Overheard

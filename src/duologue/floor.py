@@ -59,7 +59,7 @@ class Action(Enum):
     """The user has finished, as far as is known."""
     REOPEN_TURN = auto()
     """The user has not finished after all."""
-    ASK_ENDPOINT = auto()
+    ASK_END_OF_TURN = auto()
     """Ask how finished the user sounds."""
     START_REPLY = auto()
     """Ask the model."""
@@ -141,7 +141,7 @@ class ImpossibleEvent(Exception):
 _L, _H, _P, _E, _A, _T, _S, _D = State
 _BEGIN, _CONTINUE, _COMMIT = Action.BEGIN_TURN, Action.CONTINUE_TURN, Action.COMMIT_TURN
 _FORGET, _KEEP = Action.FORGET_TURN, Action.KEEP_TURN
-_END, _REOPEN, _ASK = Action.END_TURN, Action.REOPEN_TURN, Action.ASK_ENDPOINT
+_END, _REOPEN, _ASK = Action.END_TURN, Action.REOPEN_TURN, Action.ASK_END_OF_TURN
 _START, _REQUEST, _ANNOUNCE = Action.START_REPLY, Action.REQUEST_REPLY, Action.ANNOUNCE_REPLY
 _DROP, _STOP = Action.DROP_REPLY, Action.STOP_REPLY
 _FINISH, _CLOSE = Action.FINISH_REPLY, Action.CLOSE_REPLY

@@ -33,7 +33,7 @@ from duologue.errors import (
 from duologue.events import Settings
 from duologue.history import History
 from duologue.model import SpeechModel
-from duologue.session import Endpoint, Limits, Session, Transport
+from duologue.session import EndOfTurn, Limits, Session, Transport
 from duologue.transports import audio, chat, realtime, recordings
 from duologue.transports.admission import Admission
 from duologue.transports.guard import Guard
@@ -69,14 +69,14 @@ class Server:
         config: Config,
         model: SpeechModel,
         vad: Callable[[], Vad],
-        endpoint: Endpoint | None = None,
+        end_of_turn: EndOfTurn | None = None,
         log: TurnLog | None = None,
     ) -> None:
         self.config = config
         self.model = Watched(model, config.model_timeout)
         self.history = History(config.history, log)
         self._vad = vad
-        self._endpoint = endpoint
+        self._end_of_turn = end_of_turn
         self._sessions: dict[Session, Visitor] = {}
         self._farewells: set[asyncio.Task[None]] = set()
         self._chats: set[asyncio.Event] = set()  # each set when that reply has ended
@@ -123,7 +123,7 @@ class Server:
             self.model,
             self.history.conversation(owner, name, is_local=who.is_local),
             configure(self.settings),
-            endpoint=self._endpoint,
+            end_of_turn=self._end_of_turn,
             limits=Limits(length=self.config.session_length),
         )
         self._sessions[session] = who
@@ -322,7 +322,7 @@ async def running(
     config: Config,
     model: SpeechModel,
     vad: Callable[[], Vad],
-    endpoint: Endpoint | None = None,
+    end_of_turn: EndOfTurn | None = None,
 ) -> AsyncIterator["Uvicorn"]:
     """A server with its model loaded, on its port, ready to `serve()`; all of it ends with the block.
 
@@ -337,7 +337,7 @@ async def running(
             if config.page:  # takes as long as loading a model, and neither needs to wait
                 await stopping.unwaited(_load_page)
             # Here and not in that thread, where Gradio would make event loops and leave them open.
-            with closing(Server(config, model, vad, endpoint, log)) as server:
+            with closing(Server(config, model, vad, end_of_turn, log)) as server:
                 await starting
                 yield Uvicorn(server, listener)
         finally:

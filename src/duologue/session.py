@@ -45,7 +45,7 @@ from duologue.events import (
     ClientEvent,
     ClientLeft,
     DrainRequested,
-    EndpointAnswered,
+    EndOfTurnAnswered,
     ErrorOccurred,
     Overheard,
     ReplyDelta,
@@ -75,7 +75,7 @@ _STALL = 0.5  # seconds by which a clock is late when the whole server stood sti
 _SLICE = 0.1  # seconds of audio worked through between two looks at the event loop: 0.4 ms of VAD
 
 
-Endpoint = Callable[[AudioChunk], Awaitable[float | None]]
+EndOfTurn = Callable[[AudioChunk], Awaitable[float | None]]
 """How finished the user sounds: up to 8 s at `INPUT_RATE` -> 0..1, or None if that takes too long."""
 
 
@@ -172,7 +172,7 @@ class Session:
         record: Record,
         settings: Settings = Settings(),  # noqa: B008  frozen
         *,
-        endpoint: Endpoint | None = None,
+        end_of_turn: EndOfTurn | None = None,
         limits: Limits = Limits(),
         clock: Clock | None = None,
     ) -> None:
@@ -180,7 +180,7 @@ class Session:
         self._transport = transport
         self._model = model
         self._record = record
-        self._endpoint = endpoint
+        self._end_of_turn = end_of_turn
         self._limits = limits
         self._clock = clock or WallClock()
         self._outbox = Outbox(limits.unsent)
@@ -378,8 +378,8 @@ class Session:
     ) -> None:
         match effect:
             case Ask(pause, sound):
-                if self._endpoint:
-                    self._tasks.create_task(self._ask(self._endpoint, pause, sound))
+                if self._end_of_turn:
+                    self._tasks.create_task(self._ask(self._end_of_turn, pause, sound))
             case Start(reply, prompt):
                 self._replies[reply] = self._tasks.create_task(self._generate(reply, prompt))
             case Drop(reply):
@@ -403,12 +403,12 @@ class Session:
         await self._clock.sleep(max(0.0, time - self._clock.now()))
         self._receive(Woken())
 
-    async def _ask(self, endpoint: Endpoint, pause: int, sound: AudioChunk) -> None:
+    async def _ask(self, end_of_turn: EndOfTurn, pause: int, sound: AudioChunk) -> None:
         asked = self._clock.now()
-        probability = await endpoint(sound)
+        probability = await end_of_turn(sound)
         metrics.record_smart_turn(None if probability is None else self._clock.now() - asked)
         if probability is not None:
-            self._receive(EndpointAnswered(pause, probability))
+            self._receive(EndOfTurnAnswered(pause, probability))
 
     async def _generate(self, reply: int, prompt: Prompt) -> None:
         try:

@@ -12,7 +12,7 @@ from playwright.async_api import Browser, expect
 from browser.rig import LIMIT, Page, chromium, find_chromium, open_page
 from conftest import serving
 from duologue.config import load_config
-from duologue.endpoint import SmartTurn
+from duologue.end_of_turn import SmartTurn
 from duologue.model import SpeechModel
 from duologue.server import Uvicorn
 from duologue.vad import Silero

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from duologue import weights
 from duologue.audio import INPUT_RATE, AudioChunk, Samples, silence
-from duologue.endpoint import SmartTurn, _features
+from duologue.end_of_turn import SmartTurn, _features
 from duologue.errors import ModelUnavailable
 from duologue.sound_files import read_audio
 from duologue.testing import settle
@@ -43,7 +43,7 @@ def sounds() -> dict[str, Samples]:
 @pytest_asyncio.fixture
 async def smart_turn(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SmartTurn]:
     """The network, by whose clock nobody is late."""
-    monkeypatch.setattr("duologue.endpoint.time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr("duologue.end_of_turn.time", SimpleNamespace(monotonic=lambda: 0.0))
     network = SmartTurn()
     yield network
     network.close()
@@ -106,7 +106,7 @@ async def test_whoever_would_be_answered_too_late_is_told_so_at_once(
         now += 0.12
         return compute(samples)
 
-    monkeypatch.setattr("duologue.endpoint.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("duologue.end_of_turn.time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(smart_turn, "probability", slowly)
     answers = asyncio.gather(*(smart_turn(sound) for _ in range(200)))
     await settle()
