@@ -23,7 +23,6 @@ def _encode(
     tensors: dict[str, Tensor],
     mel: NDArray[np.float32],
     pieces: int,
-    precision: str = "f32",
     window: Window | None = None,
     wanted: int | None = None,
 ) -> Tensor:
@@ -32,7 +31,6 @@ def _encode(
     models = build_encoder(
         encoder_shape(),
         {name: tensor.numpy() for name, tensor in tensors.items()},
-        getattr(ov.Type, precision),
         pieces,
     )
     gc.collect()  # the graphs must need none of the arrays that they were built from
@@ -46,7 +44,7 @@ def _encode(
     }
     for model in models:
         names = [port.any_name for port in model.inputs if port.any_name != "x"]
-        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         x = compiled({"x": x, **{name: known[name] for name in names}})[0]
     return from_numpy(x[0].copy())
 
@@ -88,12 +86,6 @@ def test_weights_in_eight_bits_stay_near_the_original(golden: dict[str, Tensor])
     features = _encode(fewer, log_mel(golden["audio16k"].numpy()), 2)
     right = golden["encoder_out_first128"]
     assert cosine_similarity(features[:128].flatten(), right.flatten(), 0) > 0.999
-
-
-def test_bfloat16_stays_near_the_original(golden: dict[str, Tensor]) -> None:
-    features = _encode(state("whisper"), log_mel(golden["audio16k"].numpy()), 2, "bf16")
-    right = golden["encoder_out_first128"]
-    assert cosine_similarity(features[:128].flatten(), right.flatten(), 0) > 0.9999
 
 
 def test_float16_weights_and_a_short_window_give_what_torch_gives() -> None:

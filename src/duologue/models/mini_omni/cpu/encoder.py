@@ -24,13 +24,12 @@ class Encoder:
         shape: EncoderShape,
         tensors: Mapping[str, NDArray[np.generic]],
         settings: Mapping[str, Any],
-        precision: ov.Type = ov.Type.f32,
         pieces: int = 3,
     ) -> None:
         """Compile it with `settings`; the other arguments are those of `build_encoder`."""
         self._pieces = [
             core.compile_model(graph, "CPU", settings).create_infer_request()
-            for graph in build_encoder(shape, tensors, precision, pieces)
+            for graph in build_encoder(shape, tensors, pieces)
         ]
 
     def encode(self, mel: Floats, window: Window, wanted: int) -> Generator[None, None, Floats]:
@@ -67,7 +66,6 @@ def cosines(features: Floats, others: Floats) -> Floats:
 def build_encoder(
     shape: EncoderShape,
     tensors: Mapping[str, NDArray[np.generic]],
-    precision: ov.Type = ov.Type.f32,
     pieces: int = 3,
 ) -> list[ov.Model]:
     """Build the graphs that, one after the other, turn a log-mel into features.
@@ -75,9 +73,6 @@ def build_encoder(
     Args:
         shape: of the checkpoint.
         tensors: by the original's names: float16, float32, or int8 with its `….scale`.
-        precision: of weights that are not int8, and of the computation, f32 or bf16; to be compiled
-            with the same INFERENCE_PRECISION_HINT. An f32 graph that is compiled for bf16 keeps its
-            f32 weights: 570 MB, not 400, for Whisper small.
         pieces: graphs, two at least, at most as many as there are layers.
 
     Returns:
@@ -87,7 +82,7 @@ def build_encoder(
         All are float32.
     """
     weights = {
-        name.removeprefix("encoder."): _constant(tensor, tensors, name, precision)
+        name.removeprefix("encoder."): _constant(tensor, tensors, name)
         for name, tensor in tensors.items()
         if name.startswith("encoder.") and not name.endswith(".scale")
     }
@@ -96,8 +91,8 @@ def build_encoder(
         last = piece == pieces - 1
         size = [1, -1, shape.width] if piece else [1, shape.bins, -1]
         inputs = [parameter("x", size), parameter("weights", [-1])]
-        x = ops.convert(inputs[0], precision)
-        bias = ops.unsqueeze(ops.convert(inputs[1], precision), _int64(0, 1, 2))
+        x = inputs[0]
+        bias = ops.unsqueeze(inputs[1], _int64(0, 1, 2))
         if piece == 0:
             inputs += [parameter(name, [-1], ov.Type.i64) for name in ("taken", "positions")]
             x = _stem(x, weights, *inputs[2:])
@@ -108,7 +103,7 @@ def build_encoder(
             inputs.append(parameter("wanted", [1], ov.Type.i64))
             x = _block(x, weights, f"blocks.{end - 1}", shape.heads, bias, inputs[-1])
             x = _norm(x, weights, "ln_post")
-        models.append(ov.Model([ops.convert(x, "f32")], inputs, f"encoder_{piece}"))
+        models.append(ov.Model([x], inputs, f"encoder_{piece}"))
     return models
 
 
@@ -116,19 +111,12 @@ def _constant(
     array: NDArray[np.generic],
     tensors: Mapping[str, NDArray[np.generic]],
     name: str,
-    precision: ov.Type,
 ) -> Any:
     if array.dtype == np.int8:
         scale = tensors[name.replace(".weight", ".scale")]
         levels = ops.convert(ops.constant(array, shared_memory=True), "f32")
         return ops.multiply(levels, ops.constant(scale))
-    wide = np.ascontiguousarray(array, np.float32)
-    if precision == ov.Type.f32:
-        return ops.constant(wide)
-    bits = wide.view(np.uint32)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16  # to the nearest; numpy has no bfloat16
-    half = ov.Tensor(rounded.astype(np.uint16), ov.Shape(list(array.shape)), precision)
-    return ops.constant(half, shared_memory=False)  # nobody would keep what is shared alive
+    return ops.constant(np.ascontiguousarray(array, np.float32))
 
 
 def _stem(mel: Any, weights: Mapping[str, Any], taken: Any, positions: Any) -> Any:
