@@ -38,7 +38,7 @@ from duologue.events import (
     TurnStarted,
     UserTranscribed,
 )
-from duologue.model import Prompt, ReplyChunk
+from duologue.model import NO_TOOLS, Prompt, ReplyChunk
 from duologue.testing import (
     ScriptedModel,
     say,
@@ -177,14 +177,56 @@ async def test_with_fixed_silences_the_turn_is_committed_at_their_end() -> None:
         assert c.kinds()[2:] == [SpeechStopped, TurnCommitted, ReplyStarted]
 
 
-async def test_a_client_that_asks_for_its_replies_gets_none_begun() -> None:
+async def test_a_client_that_asks_for_its_replies_gets_the_one_that_was_begun_in_secret() -> None:
     async with call(ScriptedModel([say("Hi.")]), Settings(create_response=False)) as c:
         await c.speak()
         assert c.kinds()[1:] == [TurnStarted, SpeechStopped, TurnCommitted]
-        assert c.model.prompts == []
-        c.line.push(ReplyRequested())
+        assert len(c.model.prompts) == 1
+        c.line.push(ReplyRequested(metadata={"topic": "x"}))
         await settle()
         assert c.kinds()[4:] == [ReplyStarted, ReplyItemAdded, ReplyDelta, ReplyDone]
+        assert c.line.told(ReplyStarted)[0].asked.metadata == {"topic": "x"}
+        assert len(c.model.prompts) == 1
+
+
+async def test_a_client_that_asks_for_something_else_gets_that() -> None:
+    for asked in (
+        ReplyRequested(instructions="Be brief."),
+        ReplyRequested(aloud=False),
+        ReplyRequested(in_band=False),
+        ReplyRequested(tools=NO_TOOLS),
+    ):
+        gate = asyncio.Semaphore(0)
+        model = ScriptedModel([say("Hi.")], gate=gate)
+        async with call(model, Settings(create_response=False)) as c:
+            await c.speak()
+            c.line.push(asked)
+            await settle()
+            assert (len(model.prompts), model.abandoned) == (2, 1)
+            gate.release()
+            await settle()
+            assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"]
+
+
+async def test_who_speaks_again_before_a_reply_is_asked_for_has_what_was_begun_taken_back() -> None:
+    model = ScriptedModel([say("Hi.")], gate=asyncio.Semaphore(0))
+    async with call(model, Settings(create_response=False)) as c:
+        await c.speak()
+        await c.speak()
+        assert (len(model.prompts), model.abandoned) == (2, 1)
+        assert len(c.line.told(TurnCommitted)) == 2
+        assert c.line.told(ReplyStarted) == []
+
+
+async def test_a_session_that_answers_nothing_begins_no_reply() -> None:
+    settings = Settings(create_response=False, only_words=True)
+    async with call(ScriptedModel([say("Hi.")]), settings) as c:
+        await c.speak()
+        c.line.push(ReplyRequested())
+        await settle()
+        assert c.model.prompts == []
+        [refused] = c.line.told(ErrorOccurred)
+        assert "answers nothing" in str(refused.error)
 
 
 async def test_a_reply_begun_in_a_pause_is_the_one_that_is_asked_for_after_a_commit() -> None:

@@ -142,10 +142,29 @@ async def test_what_was_said_and_not_answered_is_answered_with_what_was_written_
         await c.speak()
         c.line.push(ItemCreated(Item("s", "system", text="Be brief.")), ReplyRequested())
         await settle()
-        (prompt,) = c.model.prompts
+        begun, prompt = c.model.prompts  # the one that was begun in secret knew nothing of that
+        assert begun.items == []
         assert prompt.utterance.duration > 1
         assert [item.said for item in prompt.items] == ["Be brief."]
         assert c.record.saved[0].reply_text == "Hi."
+
+
+async def test_what_changes_in_a_pause_is_known_to_the_reply_that_was_begun_in_it() -> None:
+    async with call(ScriptedModel([say("Hi.")], gate=asyncio.Semaphore(9))) as c:
+        await c.live(tone(1), silence(0.6, INPUT_RATE))
+        c.line.push(ItemCreated(Item("s", "system", text="Be brief.")))
+        c.line.push(SettingsChanged(Settings(instructions="Be kind.")))
+        await settle()
+        c.line.push(ItemRemoved("s"))
+        await c.live(silence(0.6, INPUT_RATE))
+        seen = [(prompt.instructions, [i.said for i in prompt.items]) for prompt in c.model.prompts]
+        assert seen == [
+            ("", []),
+            ("", ["Be brief."]),
+            ("Be kind.", ["Be brief."]),
+            ("Be kind.", []),
+        ]
+        assert [done.text for done in c.line.told(ReplyDone)] == ["Hi."]
 
 
 async def test_a_spoken_item_is_answered_as_speech_is() -> None:

@@ -283,9 +283,11 @@ def test_a_reply_that_is_probably_wanted_is_due_at_once() -> None:
     assert kinds(follow(detector, quiet(0.1))) == [ReplyDue]
 
 
-def test_nobody_who_asks_for_no_answer_gets_one_begun() -> None:
-    events = follow(paused(Settings(create_response=False)), quiet(2))
-    assert kinds(events) == [TurnEnded]
+def test_where_nothing_is_answered_no_answer_is_begun() -> None:
+    asking = follow(paused(Settings(create_response=False)), quiet(2))
+    assert kinds(asking) == [ReplyDue, TurnEnded]  # the client may ask for it
+    writing = Settings(create_response=False, only_words=True)
+    assert kinds(follow(paused(writing), quiet(2))) == [TurnEnded]
 
 
 def test_speech_in_a_pause_goes_on_with_the_utterance() -> None:

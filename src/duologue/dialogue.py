@@ -320,6 +320,12 @@ class Dialogue:
         if self.state is State.LISTENING:
             self._replies.drop(committed=True)
 
+    def _begin_anew(self) -> None:
+        """What a reply goes by that was begun in secret, in a pause, has changed: begin it anew."""
+        if self.state is State.EARLY and self._replies.made:
+            self._replies.drop(committed=False)
+            self._start_reply(ReplyDue(self._speech.utterance))
+
     def _build_on_turn(self) -> None:
         """The client builds on the last turn: what is said from now on is another one."""
         if self.state in (State.SPEAKING, State.DUCKED) and not self._speaks_beside:
@@ -342,6 +348,8 @@ class Dialogue:
         beside = self._speaks_beside
         self._detector.settings = new
         self._set_playing()
+        if _asks_for(new) != _asks_for(old):
+            self._begin_anew()
         if beside and not self._overlaps:
             self._take_floor(interrupts=new.interrupt_response)
         self._send(SettingsApplied(new))
@@ -375,6 +383,7 @@ class Dialogue:
                 self._conversation.remove(item)
                 self._replies.effects.append(Forget(item))
                 self._send(ItemDeleted(item_id))
+                self._begin_anew()
 
     def _create_item(self, item: Item, previous_id: str | None) -> None:
         if self._conversation.find(item.id):
@@ -392,6 +401,7 @@ class Dialogue:
         self._replies.effects.append(Save(item))
         self._send(ItemAdded(copy(item), before.id if before else None))
         self._replies.ask_for_words(item)
+        self._begin_anew()
 
     def _find(self, item_id: str, doing: str, verb: str, param: str = "item_id") -> Item:
         item = self._conversation.find(item_id)

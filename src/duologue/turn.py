@@ -354,7 +354,7 @@ class TurnDetector:
         silence = self._silent * _SECONDS
         start = self.patience.start(self.settings, self._probability)
         wait = self.patience.wait(self.settings, self._probability)
-        if self.settings.create_response and not self._due and start <= silence:
+        if not (self._due or self.settings.only_words) and start <= silence:
             self._due = True
             yield ReplyDue(self.so_far())
         if silence >= wait:
