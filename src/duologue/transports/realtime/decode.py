@@ -248,7 +248,7 @@ def _too_big(message: str) -> MessageTooBig:
 
 
 def _pieces(message: str, start: int, last: int) -> Iterator[str]:
-    """The base64 that stands in a message from `start` to `last`, in pieces that are base64 each on its own.
+    """The base64 of a message from `start` to `last`, in pieces that are base64 each on its own.
 
     It is not copied as a whole, which would take 2 ms.
     """
