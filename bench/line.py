@@ -1,4 +1,4 @@
-"""What the line costs: CPU for 100 ms of sound each way, and a message of 15 MiB: `python -m bench.line`."""
+"""The cost of the line: CPU for 100 ms of sound each way, a message of 15 MiB (`python -m bench.line`)."""
 
 import base64
 import json

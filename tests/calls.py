@@ -13,7 +13,7 @@ from duologue.events import (
     UserNotTranscribed,
 )
 from duologue.items import ReplyChunk
-from duologue.model import Prompt
+from duologue.model import Prompt, Transcriber
 from duologue.session import EndOfTurn, Limits, Session
 from duologue.testing import (
     FakeClock,
@@ -44,6 +44,7 @@ class Call:
         end_of_turn: EndOfTurn | None = None,
         *,
         withdraws: bool = True,
+        ear: Transcriber | None = None,
     ) -> None:
         self.line = MemoryTransport(withdraws=withdraws)
         self.record, self.clock = MemoryRecord(), FakeClock()
@@ -57,6 +58,7 @@ class Call:
             end_of_turn=end_of_turn,
             limits=limits,
             clock=self.clock,
+            ear=ear,
         )
 
     async def hear(self, *chunks: AudioChunk) -> None:
@@ -89,8 +91,9 @@ async def call(
     end_of_turn: EndOfTurn | None = None,
     *,
     withdraws: bool = True,
+    ear: Transcriber | None = None,
 ) -> AsyncIterator[Call]:
-    call = Call(model, settings, limits, end_of_turn, withdraws=withdraws)
+    call = Call(model, settings, limits, end_of_turn, withdraws=withdraws, ear=ear)
     running = asyncio.create_task(call.session.run())
     await settle()
     try:

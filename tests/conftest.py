@@ -14,7 +14,7 @@ import pytest
 from duologue import weights
 from duologue.audio import INPUT_RATE, AudioChunk
 from duologue.config import Config, load_config
-from duologue.model import SpeechModel, load_model
+from duologue.model import Ear, SpeechModel, load_model
 from duologue.models.mini_omni.checkpoint import Checkpoint, open_checkpoint
 from duologue.server import Uvicorn, running
 from duologue.session import EndOfTurn
@@ -107,13 +107,16 @@ def serving(
     model: SpeechModel | None = None,
     vad: Callable[[], Vad] = LoudnessVad,
     end_of_turn: EndOfTurn | None = None,
+    ear: Ear | None = None,
 ) -> Iterator[Uvicorn]:
     """A server on a free port, in a thread with a loop of its own."""
     started: list[Uvicorn] = []
     ready = threading.Event()
 
     async def run() -> None:
-        async with running(config, model or load_model(config.model), vad, end_of_turn) as server:
+        async with running(
+            config, model or load_model(config.model), vad, end_of_turn, ear
+        ) as server:
             started.append(server)
             ready.set()
             await server.run_until_stopped()

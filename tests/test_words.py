@@ -31,6 +31,28 @@ async def test_a_turn_that_nobody_answers_has_words() -> None:
         assert len(c.line.told(UserTranscribed)) == 1
 
 
+async def test_where_the_model_writes_nothing_down_the_ear_does_if_that_is_wanted() -> None:
+    ear = ScriptedModel(transcript="hello")
+    for wanted in (True, False):
+        settings = Settings(turn_detection=False, wants_words=wanted)
+        async with call(ScriptedModel([say("Hi.")]), settings, ear=ear) as c:
+            await c.hear(tone(1))
+            c.line.push(CommitRequested())
+            await settle()
+            assert [told.text for told in c.line.told(UserTranscribed)] == ["hello"] * wanted
+            assert len(c.line.told(UserNotTranscribed)) == (not wanted)
+
+
+async def test_the_ear_is_not_asked_where_the_model_knows() -> None:
+    ear = ScriptedModel(transcript="from the ear")
+    settings = Settings(turn_detection=False, wants_words=True)
+    async with call(SAID, settings, ear=ear) as c:
+        await c.hear(tone(1))
+        c.line.push(CommitRequested())
+        await settle()
+        assert [told.text for told in c.line.told(UserTranscribed)] == ["hello"]
+
+
 async def test_a_bare_commit_has_words() -> None:
     async with call(SAID, Settings(turn_detection=False)) as c:
         await c.hear(tone(1))

@@ -24,6 +24,7 @@ from duologue.errors import DuologueError, InvalidSetting, ModelUnavailable
 from duologue.model import load_model
 from duologue.models import mini_omni
 from duologue.models.cascade import nearby
+from duologue.models.cascade.ear import find_ear
 from duologue.say import Answer, ask
 from duologue.server import Uvicorn, running
 from duologue.sound_files import read_audio
@@ -336,7 +337,7 @@ async def _server(config: Config) -> AsyncIterator[Uvicorn]:
     except ModelUnavailable as error:
         _log.warning("all pauses are taken alike, however finished they sound: %s", error)
     try:
-        async with running(config, model, Silero().stream, smart_turn) as server:
+        async with running(config, model, Silero().stream, smart_turn, find_ear()) as server:
             yield server
     finally:
         if smart_turn:

@@ -42,6 +42,7 @@ class Settings:
         tools: that the model may call.
         only_words: what is said is written down and never answered: the API's transcription session.
         language: that is spoken, for those who write it down, ISO 639-1; empty: it is found out.
+        wants_words: the client wants the words of what is said. Models that know them tell them anyway.
     """
 
     turn_detection: bool = True
@@ -61,6 +62,7 @@ class Settings:
     tools: Tools = NO_TOOLS
     only_words: bool = False
     language: str = ""
+    wants_words: bool = False
 
 
 # What the client wants.

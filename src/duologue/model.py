@@ -15,6 +15,7 @@ __all__ = [
     "BatchedModel",
     "BatchedOverhearer",
     "Capabilities",
+    "Ear",
     "Function",
     "FunctionCall",
     "Item",
@@ -184,6 +185,14 @@ class Transcriber(Protocol):
         Raises:
             ModelFailed: it broke down.
         """
+        ...
+
+
+class Ear(Transcriber, Protocol):
+    """Writes down what somebody says, for models that do not."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
         ...
 
 

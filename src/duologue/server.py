@@ -32,7 +32,7 @@ from duologue.errors import (
 )
 from duologue.events import Settings
 from duologue.history import History
-from duologue.model import SpeechModel
+from duologue.model import Ear, SpeechModel, Transcriber
 from duologue.session import EndOfTurn, Limits, Session, Transport
 from duologue.transports import audio, chat, realtime, recordings
 from duologue.transports.admission import Admission
@@ -71,8 +71,10 @@ class Server:
         vad: Callable[[], Vad],
         end_of_turn: EndOfTurn | None = None,
         log: TurnLog | None = None,
+        ear: Transcriber | None = None,
     ) -> None:
         self.config = config
+        self._ear = ear
         self.model = Watched(model, config.model_timeout)
         self.history = History(config.history, log)
         self._vad = vad
@@ -125,6 +127,7 @@ class Server:
             configure(self.settings),
             end_of_turn=self._end_of_turn,
             limits=Limits(length=self.config.session_length),
+            ear=self._ear,
         )
         self._sessions[session] = who
         try:
@@ -323,6 +326,7 @@ async def running(
     model: SpeechModel,
     vad: Callable[[], Vad],
     end_of_turn: EndOfTurn | None = None,
+    ear: Ear | None = None,
 ) -> AsyncIterator["Uvicorn"]:
     """A server with its model loaded, on its port, ready to `serve()`; all of it ends with the block.
 
@@ -337,13 +341,15 @@ async def running(
             if config.page:  # takes as long as loading a model, and neither needs to wait
                 await stopping.unwaited(_load_page)
             # Here and not in that thread, where Gradio would make event loops and leave them open.
-            with closing(Server(config, model, vad, end_of_turn, log)) as server:
+            with closing(Server(config, model, vad, end_of_turn, log, ear)) as server:
                 await starting
                 yield Uvicorn(server, listener)
         finally:
             starting.cancel()  # it is still starting only if nobody waits for it any more
             await asyncio.gather(starting, return_exceptions=True)
             await model.close()
+            if ear:
+                await ear.close()
 
 
 def _tls_files(config: Config) -> dict[str, str]:

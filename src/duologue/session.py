@@ -175,13 +175,28 @@ class Session:
         end_of_turn: EndOfTurn | None = None,
         limits: Limits = Limits(),
         clock: Clock | None = None,
+        ear: Transcriber | None = None,
     ) -> None:
+        """A session, which begins with `run`.
+
+        Args:
+            transport: its client.
+            vad: hears speech, for this session alone.
+            model: that answers.
+            record: what is kept of the conversation.
+            settings: that it begins with.
+            end_of_turn: hears how finished somebody sounds; None: nobody does.
+            limits: how much it may take.
+            clock: its time.
+            ear: writes down what is said, where the client wants that and the model does not.
+        """
         self.id = f"sess_{secrets.token_hex(8)}"
         self._transport = transport
         self._model = model
         self._record = record
         self._end_of_turn = end_of_turn
         self._limits = limits
+        self._ear = ear
         self._clock = clock or WallClock()
         self._outbox = Outbox(limits.unsent)
         self._wanted = settings
@@ -443,15 +458,29 @@ class Session:
         self._receive(Transcribed(item_id, words, error))
 
     async def _write_down(self, sound: AudioChunk) -> str:
-        if not hasattr(self._model, "transcribe"):
-            raise NotOffered("this model writes down nothing that is said")
         if len(self._scribes) > self._limits.scribes:
             raise TooManyReplies(
                 f"{self._limits.scribes} utterances wait to be written down already"
             )
         async with self._pen:
-            model, language = cast(Transcriber, self._model), self._detector.settings.language
-            words, _ = await model.transcribe(sound, language, self.id)
+            return await self._words_of(sound)
+
+    async def _words_of(self, sound: AudioChunk) -> str:
+        """The words that the model hears; those of the ear, where it hears none and they are wanted."""
+        settings = self._detector.settings
+        ear = self._ear if settings.wants_words else None
+        if hasattr(self._model, "transcribe"):
+            model = cast(Transcriber, self._model)
+            try:
+                words, _ = await model.transcribe(sound, settings.language, self.id)
+            except NotOffered:
+                if not ear:
+                    raise
+            else:
+                return words
+        if not ear:
+            raise NotOffered("this model writes down nothing that is said")
+        words, _ = await ear.transcribe(sound, settings.language)
         return words
 
     async def _overhear(self, look: int, prompt: Prompt) -> None:

@@ -75,10 +75,13 @@ def _need(true: object, what: str) -> None:
 
 def _detection(**more: Any) -> dict[str, Any]:
     detection = {"type": "server_vad", "silence_duration_ms": 500, **more}
-    return {"input": {"turn_detection": detection}}
+    return {"input": {"turn_detection": detection, "transcription": _WRITTEN}}
 
 
-_BY_HAND = {"input": {"turn_detection": None}}
+_WRITTEN = {
+    "model": "gpt-4o-mini-transcribe"
+}  # OpenAI's server tells no words unless it is told how
+_BY_HAND = {"input": {"turn_detection": None, "transcription": _WRITTEN}}
 
 
 def _text(words: str, name: str = "", role: str = "user") -> Event:

@@ -215,6 +215,15 @@ def test_servers_of_tools_are_left_out_and_said_to_be() -> None:
     assert updated(Settings(), tools=[]) == SettingsChanged(Settings())
 
 
+def test_who_asks_for_words_wants_them_until_that_is_taken_back() -> None:
+    written = {"model": "whisper-1", "language": "de"}
+    asked = updated(Settings(), audio={"input": {"transcription": written}}).settings
+    assert (asked.wants_words, asked.language) == (True, "de")
+    assert updated(asked, instructions="Be kind.").settings.wants_words
+    none = updated(asked, audio={"input": {"transcription": None}}).settings
+    assert (none.wants_words, none.language) == (False, "")
+
+
 def test_functions_stay_until_others_come() -> None:
     look, fly = ({"type": "function", "name": name} for name in ("look", "fly"))
     both = updated(Settings(), tools=[look, fly], tool_choice={"type": "function", "name": "fly"})

@@ -360,7 +360,9 @@ def _merge_transcription(settings: Settings, session: dict[str, Any]) -> Setting
     spoken = {**session, "type": "realtime"}
     request = validate(RealtimeSessionCreateRequest, spoken, "session.update", _SESSION)
     settings = _merge_audio(settings, request, session)
-    return replace(settings, only_words=True, create_response=False, tools=NO_TOOLS)
+    return replace(
+        settings, only_words=True, wants_words=True, create_response=False, tools=NO_TOOLS
+    )
 
 
 def _merge_audio(
@@ -371,7 +373,8 @@ def _merge_audio(
         settings = _merge_turn_detection(settings, audio.input.turn_detection)
     if audio and audio.input and "transcription" in audio.input.model_fields_set:
         written = audio.input.transcription
-        settings = replace(settings, language=(written and written.language) or "")
+        language = (written and written.language) or ""
+        settings = replace(settings, language=language, wants_words=written is not None)
     return replace(
         settings,
         sound_in=_format_of(session, "input") or settings.sound_in,

@@ -222,7 +222,7 @@ def _session(model: str, settings: Settings) -> dict[str, Any]:
         "audio": {
             "input": {
                 "format": _FORMATS[settings.sound_in],
-                "transcription": None,
+                "transcription": _written(model, settings) if settings.wants_words else None,
                 "noise_reduction": None,
                 "turn_detection": detection if settings.turn_detection else None,
             },
@@ -250,17 +250,18 @@ def _transcription(model: str, settings: Settings) -> dict[str, Any]:
         "audio": {
             "input": {
                 "format": _FORMATS[settings.sound_in],
-                "transcription": {
-                    "model": model,
-                    "prompt": "",
-                    **({"language": settings.language} if settings.language else {}),
-                },
+                "transcription": {"prompt": "", **_written(model, settings)},
                 "noise_reduction": None,
                 "turn_detection": detection if settings.turn_detection else None,
             },
         },
         "include": None,
     }
+
+
+def _written(model: str, settings: Settings) -> dict[str, Any]:
+    """How what is said is written down."""
+    return {"model": model, **({"language": settings.language} if settings.language else {})}
 
 
 def _function(function: Function) -> dict[str, Any]:
