@@ -1,6 +1,7 @@
 """Clients that send or are sent too much: what waits for them is bounded, and the others get their turn."""
 
 import asyncio
+import gc
 import json
 from typing import Any
 
@@ -28,7 +29,7 @@ from duologue.events import (
     UserTranscribed,
 )
 from duologue.items import Item
-from duologue.session import Limits
+from duologue.session import Limits, Session
 from duologue.testing import ScriptedModel, say, settle, tone
 from transports.realtime.messages import append, message
 from transports.realtime.test_endpoint import hear, line
@@ -214,6 +215,30 @@ async def test_others_are_answered_while_a_message_of_15_mib_is_heard(serve: Ser
             await answer(good, "a short one")
         await heard
     assert order == ["a short one"] * 3 + ["the long message"]
+
+
+async def test_five_hundred_sessions_that_come_and_go_leave_nothing_behind(serve: Serve) -> None:
+    server = serve(sessions=30, visitor_sessions=30)
+
+    async def come_and_go(number: int) -> None:
+        async with line(server) as socket:
+            await socket.send(append(tone(0.2, 24_000)))
+            if number % 2:
+                socket.transport.abort()  # without a word
+
+    for start in range(0, 500, 20):
+        await asyncio.gather(*(come_and_go(start + number) for number in range(20)))
+        async with asyncio.timeout(60):
+            while server._server._sessions:
+                await asyncio.sleep(0.02)
+    async with asyncio.timeout(60):
+        while any(type(thing) is Session for thing in gc.get_objects()):
+            gc.collect()
+            await asyncio.sleep(0.02)
+    async with line(server) as socket:
+        await socket.send(append(tone(1, 24_000)))
+        await socket.send(append(silence(1.2, 24_000)))
+        assert (await hear(socket, "response.done"))["response"]["status"] == "completed"
 
 
 async def test_what_an_error_says_of_a_message_is_short(serve: Serve) -> None:
