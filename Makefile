@@ -28,7 +28,7 @@ pythons: .venv/dev.done
 	@$(BIN)/duologue pull && $(BIN)/python tests/pythons.py
 
 bench: .venv/dev.done debian
-	@$(BIN)/duologue pull && PYTHONPATH=tests $(BIN)/python -m bench
+	@$(BIN)/duologue pull && $(BIN)/python -m bench
 
 bench-gpu: .venv/dev.done
 	@$(BIN)/python -m bench.gpu

@@ -1,6 +1,6 @@
 """The recogniser: what it mishears, what it makes up, how long one waits for it.
 
-`PYTHONPATH=tests python -m bench.ear`, or with the name of another model: `… -m bench.ear whisper-tiny.en`.
+`python -m bench.ear`, or with the name of another model: `… -m bench.ear whisper-tiny.en`.
 """
 
 import asyncio
@@ -11,6 +11,8 @@ import sys
 import time
 
 import numpy as np
+from rigs.noises import NOISES
+from rigs.recordings import QUESTIONS, RECORDINGS, recordings, words, wrong
 
 from bench.load import RECORDINGS as SHARED
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
@@ -22,8 +24,6 @@ from duologue.overhearing import Overhearing
 from duologue.sound_files import read_audio
 from duologue.turn import WINDOW, TurnDetector
 from duologue.vad import Silero
-from models.cascade.noises import NOISES
-from models.cascade.recordings import QUESTIONS, RECORDINGS, recordings, words, wrong
 
 _MINUTES = 10
 _EARLIEST = (

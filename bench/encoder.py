@@ -1,4 +1,4 @@
-"""How near Mini-Omni's encoder stays to what it was trained as: `PYTHONPATH=tests python -m bench.encoder`.
+"""How near Mini-Omni's encoder stays to what it was trained as: `python -m bench.encoder`.
 
 Its weights are at hand to few. Whisper base is the same network, smaller, and trained: it stands for
 Whisper small here, in the same graphs. Needs `duologue pull whisper-base`, and of apt
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rigs import recordings
 
 from bench.load import RECORDINGS
 from duologue import weights
@@ -24,7 +25,6 @@ from duologue.nets.shapes import EncoderShape
 from duologue.nets.window import exact, pooled
 from duologue.openvino import ov
 from duologue.sound_files import read_audio
-from models.cascade import recordings
 
 TOTAL = EncoderShape().frames
 

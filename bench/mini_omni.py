@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import numpy as np
+from rigs.browser import chromium, find_chromium, open_page
 
 from bench.load import RECORDINGS
 from bench.page import turns
 from bench.server import Server
-from browser.rig import chromium, find_chromium, open_page
 from duologue.audio import INPUT_RATE, REPLY_RATE, Samples
 from duologue.cpus import cpus
 from duologue.errors import ModelUnavailable

@@ -4,12 +4,13 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from rigs.browser import Page, Times, chromium, find_chromium, open_page
+
 from bench.load import RECORDINGS, percentile
 from bench.server import Server
 from bench.turns.__main__ import FOLDER as TURNS
 from bench.turns.barge_in import as_loud_as_speech, speech_of, trimmed
 from bench.turns.recordings import load
-from browser.rig import Page, Times, chromium, find_chromium, open_page
 from duologue.audio import INPUT_RATE, AudioChunk
 from duologue.sound_files import read_audio
 

@@ -1,9 +1,12 @@
-"""The synthesiser: how soon, how fast, how well understood: `PYTHONPATH=tests python -m bench.voice`."""
+"""The synthesiser: how soon, how fast, how well understood: `python -m bench.voice`."""
 
 import asyncio
 import itertools
 import statistics
 import time
+
+from rigs.processes import children
+from rigs.recordings import words, wrong
 
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, concatenate, silence
 from duologue.models.cascade.espeak import Espeak
@@ -11,8 +14,6 @@ from duologue.models.cascade.kokoro import Kokoro
 from duologue.models.cascade.kokoro.spoken import spoken
 from duologue.models.cascade.parts import Synthesiser
 from duologue.models.cascade.whisper import Whisper
-from models.cascade.recordings import words, wrong
-from models.cascade.rig import children
 
 _CLAUSES = (
     "Sure.",

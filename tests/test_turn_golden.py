@@ -1,6 +1,6 @@
 """Recorded conversations, without their sound: what is done with them does not change unnoticed.
 
-`PYTHONPATH=tests python -m bench.turns --golden tests/golden/turns` writes them anew, after a
+`python -m bench.turns --golden tests/golden/turns` writes them anew, after a
 change that was meant.
 """
 
@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 import pytest
+from rigs.turn_tracks import Track, replay
 
 from duologue.events import PatienceSetting, Settings
-from turn_tracks import Track, replay
 
 TRACKS: list[Track] = json.loads(
     (Path(__file__).parent / "golden/turns/tracks.json").read_text("utf-8")

@@ -1,6 +1,6 @@
 """How long users wait, and how often they are spoken into.
 
-`PYTHONPATH=tests python -m bench.turns [FOLDER]`, which is the shared recordings unless given.
+`python -m bench.turns [FOLDER]`, which is the shared recordings unless given.
 
 Any folder of recordings does that has a turns.jsonl: one line a recording, with `id`, `audio` (a file
 beside it), `cls`, `end` (seconds; null: for its pauses only) and `holds` ([start, end] of pauses after
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from rigs.gate import find_node, open_gate
 
 from bench.turns import barge_in, golden, plot
 from bench.turns.figures import BINS, Figures, Judged, judge
@@ -30,7 +31,6 @@ from bench.turns.recordings import (
 )
 from bench.turns.simulate import POLICIES, Policy
 from duologue.audio import INPUT_RATE, Samples
-from transports.page.gate import find_node, open_gate
 
 FOLDER = Path(__file__).parents[3] / "shared/audio/turns"
 _DRAWS = 1000  # of the bootstrap

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from rigs.gate import Gate
 
 from bench.turns.recordings import Clip, Ears, level, windows
 from duologue.audio import INPUT_RATE, AudioChunk, Samples
 from duologue.events import DetectorEvent, Settings, SpeechDenied, SpeechStarted, SpeechSuspected
 from duologue.turn import WINDOW, TurnDetector
-from transports.page.gate import Gate
 
 _ONSET = 3.0  # seconds of the reply before the sound begins
 _LISTEN = 2.5  # seconds after its onset that are watched

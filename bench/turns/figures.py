@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from rigs.turn_tracks import Outcome
 
 from bench.turns.recordings import Clip
-from turn_tracks import Outcome
 
 BINS = ((0.2, 0.3), (0.3, 0.5), (0.5, 0.8), (0.8, 1.2), (1.2, np.inf))
 """Seconds of a pause."""

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+from rigs.turn_tracks import LEVEL, SECONDS, Call, Track, replay
 
 from bench.turns.recordings import Clip, Ears, windows
 from duologue.effects import Ask
 from duologue.events import PatienceSetting, Settings
 from duologue.patience import Patience
-from turn_tracks import LEVEL, SECONDS, Call, Track, replay
 
 _COUNT = 40
 _AFTER = round(

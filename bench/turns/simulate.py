@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from rigs.turn_tracks import ANSWER, SECONDS, Call, Outcome
+
 from bench.turns.recordings import Clip, Ears, windows
 from duologue.audio import INPUT_RATE
 from duologue.effects import Ask
 from duologue.events import EndOfTurnAnswered, Settings
 from duologue.patience import Patience
 from duologue.turn import WINDOW
-from turn_tracks import ANSWER, SECONDS, Call, Outcome
 
 
 class Policy(Protocol):

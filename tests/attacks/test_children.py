@@ -21,6 +21,8 @@ pytest.importorskip("ctranslate2")
 pytest.importorskip("xllamacpp")
 pytest.importorskip("espeakng_loader")
 
+from rigs.processes import children
+
 from duologue import child as child_module
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate
 from duologue.child import Child, Kept
@@ -30,7 +32,7 @@ from duologue.models.cascade import language, whisper
 from duologue.models.cascade.whisper import Whisper
 from duologue.testing import ScriptedModel, tone
 from duologue.watched import Watched
-from models.cascade.rig import children, collect, needs_weights, said, spoken, together
+from models.cascade.rig import collect, needs_weights, said, spoken, together
 
 HEARS, THINKS = "whisper_child", "llama_child"
 

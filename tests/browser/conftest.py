@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
+from rigs.browser import LIMIT, Page, chromium, find_chromium, open_page
 
-from browser.rig import LIMIT, Page, chromium, find_chromium, open_page
 from conftest import serving
 from duologue.config import load_config
 from duologue.end_of_turn import SmartTurn

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from playwright.async_api import Response, expect
+from rigs.browser import Page
 
 from browser.conftest import Open, ServePage
-from browser.rig import Page
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
 from duologue.model import Prompt, ReplyChunk
 from duologue.server import Uvicorn

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 from playwright.async_api import Route, expect
+from rigs.browser import Page
 
 from browser.conftest import Open, ServePage
-from browser.rig import Page
 from duologue.audio import AudioChunk
 from duologue.server import bind
 from duologue.testing import ScriptedModel, say

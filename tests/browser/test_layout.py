@@ -2,9 +2,9 @@
 
 import pytest
 from playwright.async_api import expect
+from rigs.browser import Page
 
 from browser.conftest import Open, ServePage
-from browser.rig import Page
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

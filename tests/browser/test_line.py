@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from playwright.async_api import expect
+from rigs.browser import Page
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from browser.conftest import Open, ServePage
 from browser.relay import Relay, relaying
-from browser.rig import Page
 from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16
 from duologue.server import bind
 from duologue.testing import ScriptedModel, say

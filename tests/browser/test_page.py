@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import expect
+from rigs.browser import Page, chromium, open_page
 
 from browser.conftest import Open, ServePage
-from browser.rig import Page, chromium, open_page
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate
 from duologue.server import Uvicorn, bind
 from duologue.testing import ScriptedModel, say

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 from playwright.async_api import expect
+from rigs.browser import Page, chromium, open_page
 
 from browser.conftest import Open, ServePage
-from browser.rig import Page, chromium, open_page
 from duologue.audio import AudioChunk
 from duologue.testing import ScriptedModel, say
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from playwright.async_api import expect
+from rigs.browser import Page
 
 from browser.conftest import Open, ServePage
-from browser.rig import Page
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, Samples, concatenate
 from duologue.model import ReplyChunk
 from duologue.testing import ScriptedModel, say

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 from playwright.async_api import Browser, expect
+from rigs.browser import Page, chromium, open_page
 
 from browser.conftest import Open, ServePage
-from browser.rig import Page, chromium, open_page
 from duologue.server import Uvicorn, bind
 from duologue.testing import ScriptedModel
 

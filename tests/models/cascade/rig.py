@@ -1,15 +1,14 @@
 """What tests of the cascade ask of it, and how they watch its processes."""
 
 import asyncio
-import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-import psutil
 import pytest
+from rigs.processes import computed
 
 from duologue import weights
 from duologue.audio import INPUT_RATE, AudioChunk, Samples, concatenate, silence
@@ -40,25 +39,6 @@ def said(chunks: list[ReplyChunk]) -> str:
 def turn(user: str, reply: str) -> list[Item]:
     """The items of a turn with these words."""
     return turn_items("turn", silence(0, INPUT_RATE), user, [ReplyChunk(text=reply)])
-
-
-def children(part: str) -> list[psutil.Process]:
-    """The processes of a part of the model that run."""
-    found = []
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended in the meantime
-            if any(part in argument for argument in child.cmdline()):
-                found.append(child)
-    return found
-
-
-def computed(part: str) -> float:
-    """Seconds that the processes of a part have computed."""
-    seconds = 0.0
-    for child in children(part):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            seconds += child.cpu_times().user
-    return seconds
 
 
 async def come_to_rest(part: str) -> float:

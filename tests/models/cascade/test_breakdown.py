@@ -10,16 +10,16 @@ pytest.importorskip("ctranslate2")
 pytest.importorskip("xllamacpp")
 pytest.importorskip("espeakng_loader")
 
+from rigs.processes import children, computed
+
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate
 from duologue.errors import ModelFailed
 from duologue.model import Prompt, ReplyChunk, SpeechModel
 from duologue.models.cascade import language
 from models.cascade.rig import (
     abandon_at_once,
-    children,
     collect,
     come_to_rest,
-    computed,
     ends_at_once,
     needs_weights,
     said,

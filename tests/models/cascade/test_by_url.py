@@ -9,6 +9,8 @@ pytest.importorskip("ctranslate2")
 pytest.importorskip("openvino")
 pytest.importorskip("xllamacpp")
 
+from rigs.recordings import words, wrong
+
 from conftest import Serve
 from duologue import weights
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, concatenate
@@ -16,7 +18,6 @@ from duologue.child import Child
 from duologue.model import Prompt, load_model
 from duologue.models.cascade.llama_child import KEY
 from duologue.sound_files import read_audio
-from models.cascade.recordings import words, wrong
 from models.cascade.rig import needs_weights, spoken
 
 pytestmark = needs_weights

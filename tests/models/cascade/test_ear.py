@@ -6,12 +6,14 @@ import pytest
 
 pytest.importorskip("ctranslate2")
 
+from rigs.processes import children
+
 from conftest import serving
 from duologue import weights
 from duologue.config import load_config
 from duologue.models.cascade.ear import LazyEar, find_ear
 from duologue.models.echo import Echo
-from models.cascade.rig import children, needs_weights, spoken
+from models.cascade.rig import needs_weights, spoken
 from transports.realtime.messages import append, message
 from transports.realtime.test_endpoint import hear, line
 

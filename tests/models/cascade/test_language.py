@@ -9,11 +9,13 @@ import pytest_asyncio
 
 pytest.importorskip("xllamacpp")
 
+from rigs.processes import children, computed
+
 from duologue import weights
 from duologue.items import Item
 from duologue.models.cascade.language import LanguageModel
 from duologue.models.cascade.prompt import SMALL, messages
-from models.cascade.rig import children, computed, needs_weights, together, turn, until
+from models.cascade.rig import needs_weights, together, turn, until
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

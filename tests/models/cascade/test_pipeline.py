@@ -15,6 +15,8 @@ pytest.importorskip("ctranslate2")
 pytest.importorskip("xllamacpp")
 pytest.importorskip("espeakng_loader")
 
+from rigs.processes import children
+
 from duologue import weights
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, silence
 from duologue.errors import InvalidSetting, ModelUnavailable
@@ -24,16 +26,7 @@ from duologue.models.cascade.espeak import Espeak
 from duologue.models.cascade.language import LanguageModel
 from duologue.models.cascade.pipeline import Cascade
 from duologue.sound_files import read_audio
-from models.cascade.rig import (
-    LIMIT,
-    abandon,
-    children,
-    collect,
-    needs_weights,
-    said,
-    spoken,
-    together,
-)
+from models.cascade.rig import LIMIT, abandon, collect, needs_weights, said, spoken, together
 
 
 @needs_weights

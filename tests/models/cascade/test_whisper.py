@@ -13,15 +13,17 @@ import pytest_asyncio
 pytest.importorskip("ctranslate2")
 pytest.importorskip("espeakng_loader")
 
+from rigs.noises import NOISES
+from rigs.processes import children
+from rigs.recordings import QUESTIONS, RECORDINGS, recordings, words, wrong
+
 from duologue import weights
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
 from duologue.errors import InvalidSetting, ModelUnavailable
 from duologue.models.cascade import whisper as module
 from duologue.models.cascade.whisper import LANGUAGES, Whisper
 from duologue.sound_files import read_audio
-from models.cascade.noises import NOISES
-from models.cascade.recordings import QUESTIONS, RECORDINGS, recordings, words, wrong
-from models.cascade.rig import abandon, children, needs_weights, spoken, together, until
+from models.cascade.rig import abandon, needs_weights, spoken, together, until
 
 pytestmark = needs_weights
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from rigs.gate import Gate, find_node, open_gate
 
 from duologue.audio import REPLY_RATE, AudioChunk, Downsampler, Samples
 from duologue.events import (
@@ -21,7 +22,6 @@ from duologue.events import (
 from duologue.sound_files import read_audio
 from duologue.turn import TurnDetector
 from duologue.vad import Silero
-from transports.page.gate import Gate, find_node, open_gate
 
 pytestmark = pytest.mark.skipif(not find_node(), reason="there is no Node")
 

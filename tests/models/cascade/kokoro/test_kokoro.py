@@ -13,14 +13,16 @@ pytest.importorskip("openvino")
 pytest.importorskip("espeakng_loader")
 pytest.importorskip("ctranslate2")
 
+from rigs.processes import children
+from rigs.recordings import wrong
+
 from duologue import weights
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, concatenate, silence
 from duologue.errors import InvalidSetting
 from duologue.models.cascade import kokoro as module
 from duologue.models.cascade.kokoro import Kokoro, is_voice
 from duologue.models.cascade.whisper import Whisper
-from models.cascade.recordings import wrong
-from models.cascade.rig import children, together, until
+from models.cascade.rig import together, until
 
 _MISSING = [name for name in ("kokoro", "misaki-en", "whisper-base") if not weights.is_there(name)]
 pytestmark = pytest.mark.skipif(

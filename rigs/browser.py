@@ -26,7 +26,7 @@ from playwright.async_api import Page as Tab
 
 from duologue.audio import AudioChunk, Samples
 
-_SCRIPT = Path(__file__).with_name("rig.js")
+_SCRIPT = Path(__file__).with_name("browser.js")
 WIRE_RATE = 24_000  # hertz of what the page sends
 
 _AUDIBLE = 0.003  # of full scale, -50 dB: where a reply begins to be heard
