@@ -17,10 +17,11 @@ from rigs.recordings import QUESTIONS, RECORDINGS, recordings, words, wrong
 from bench.load import RECORDINGS as SHARED
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
 from duologue.effects import Overhear
-from duologue.events import Overheard, Settings, SpeechStarted, TurnEnded
+from duologue.events import Overheard, SpeechStarted, TurnEnded
 from duologue.model import Prompt
 from duologue.models.cascade.whisper import Whisper
 from duologue.overhearing import Overhearing
+from duologue.settings import Settings
 from duologue.sound_files import read_audio
 from duologue.turn import WINDOW, TurnDetector
 from duologue.vad import Silero

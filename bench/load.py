@@ -15,7 +15,7 @@ import psutil
 from bench.server import Server
 from duologue.audio import INPUT_RATE, AudioChunk
 from duologue.end_of_turn import SmartTurn
-from duologue.events import Settings
+from duologue.settings import Settings
 from duologue.sound_files import read_audio
 from duologue.turn import WINDOW, TurnDetector
 from duologue.vad import Silero

@@ -16,11 +16,11 @@ from duologue.events import (
     EndOfTurnAnswered,
     ReplyDelta,
     Report,
-    Settings,
 )
 from duologue.items import Conversation, ReplyChunk
 from duologue.model import Capabilities
 from duologue.patience import Patience
+from duologue.settings import Settings
 from duologue.turn import WINDOW, TurnDetector, Vad
 
 SECONDS = WINDOW / INPUT_RATE

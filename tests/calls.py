@@ -7,14 +7,11 @@ from contextlib import asynccontextmanager
 import numpy as np
 
 from duologue.audio import INPUT_RATE, AudioChunk, silence
-from duologue.events import (
-    AudioReceived,
-    Settings,
-    UserNotTranscribed,
-)
+from duologue.events import AudioReceived, UserNotTranscribed
 from duologue.items import ReplyChunk
 from duologue.model import Prompt, Transcriber
 from duologue.session import EndOfTurn, Limits, Session
+from duologue.settings import Settings
 from duologue.testing import (
     FakeClock,
     LoudnessVad,

@@ -15,11 +15,11 @@ from duologue.events import (
     ReplyDone,
     ReplyRequested,
     ReplyStarted,
-    Settings,
     SettingsChanged,
     TurnCommitted,
     TurnStarted,
 )
+from duologue.settings import Settings
 from duologue.testing import ScriptedModel, say, settle, tone
 
 

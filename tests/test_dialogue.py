@@ -30,7 +30,6 @@ from duologue.events import (
     ReplyStarted,
     ServerEvent,
     SessionStarted,
-    Settings,
     SettingsChanged,
     SpeechStopped,
     TurnCommitted,
@@ -39,6 +38,7 @@ from duologue.events import (
     UserTranscribed,
 )
 from duologue.model import NO_TOOLS, Prompt, ReplyChunk
+from duologue.settings import Settings
 from duologue.testing import (
     ScriptedModel,
     say,

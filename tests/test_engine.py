@@ -14,9 +14,10 @@ from duologue import engine as engine_module
 from duologue.audio import INPUT_RATE, silence
 from duologue.engine import Engine
 from duologue.errors import ModelFailed, ModelUnavailable
-from duologue.events import AudioReceived, ReplyDelta, Settings
+from duologue.events import AudioReceived, ReplyDelta
 from duologue.model import Capabilities, Prompt, ReplyChunk
 from duologue.session import Session
+from duologue.settings import Settings
 from duologue.testing import LoudnessVad, MemoryRecord, MemoryTransport, settle, tone
 
 

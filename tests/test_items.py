@@ -24,12 +24,12 @@ from duologue.events import (
     ReplyRequested,
     ReplyStarted,
     ReplyTruncated,
-    Settings,
     SettingsApplied,
     SettingsChanged,
     UserTranscribed,
 )
 from duologue.items import Item
+from duologue.settings import Settings
 from duologue.testing import ScriptedModel, say, settle, tone
 
 

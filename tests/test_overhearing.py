@@ -10,13 +10,13 @@ from duologue.errors import ModelFailed
 from duologue.events import (
     CommitRequested,
     ReplyRequested,
-    Settings,
     SpeechStopped,
     TurnCommitted,
     UserOverheard,
     UserTranscribed,
 )
 from duologue.model import Prompt
+from duologue.settings import Settings
 from duologue.testing import ScriptedModel, say, tone
 
 

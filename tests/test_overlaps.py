@@ -16,13 +16,13 @@ from duologue.events import (
     ReplyDucked,
     ReplyRequested,
     ReplyStarted,
-    Settings,
     SettingsChanged,
     SpeechStopped,
     TurnCommitted,
     TurnStarted,
     UserTranscribed,
 )
+from duologue.settings import Settings
 from duologue.testing import ScriptedModel, say, settle, tone
 
 BESIDE = Settings(patience="fixed", interrupt_response=False)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duologue.events import Settings
 from duologue.patience import Patience
+from duologue.settings import Settings
 
 SETTINGS = [Settings(patience="quick"), Settings(patience="normal"), Settings(patience="patient")]
 probabilities = st.none() | st.floats(0, 1)

@@ -46,7 +46,6 @@ from duologue.events import (
     ItemRequested,
     ItemsWithdrawn,
     Overheard,
-    PatienceSetting,
     Pinged,
     PlaybackStarted,
     PlaybackTruncated,
@@ -62,7 +61,6 @@ from duologue.events import (
     Report,
     ServerEvent,
     SessionStarted,
-    Settings,
     SettingsChanged,
     SoundMissed,
     SoundSent,
@@ -77,6 +75,7 @@ from duologue.floor import State
 from duologue.items import Conversation, FunctionCall, Item, ReplyChunk, Role
 from duologue.model import Capabilities, Function, Tools
 from duologue.patience import Patience
+from duologue.settings import PatienceSetting, Settings
 from duologue.testing import LoudnessVad, tone
 from duologue.transports.realtime.encode import Encoder
 from duologue.turn import WINDOW, TurnDetector

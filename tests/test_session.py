@@ -34,7 +34,6 @@ from duologue.events import (
     ReplyStarted,
     ReplyTruncated,
     SessionStarted,
-    Settings,
     SettingsApplied,
     SettingsChanged,
     SpeechStopped,
@@ -43,6 +42,7 @@ from duologue.events import (
     UserTranscribed,
 )
 from duologue.session import Limits
+from duologue.settings import Settings
 from duologue.testing import (
     ScriptedModel,
     say,

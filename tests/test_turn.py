@@ -11,7 +11,6 @@ from duologue.events import (
     DetectorEvent,
     LimitNear,
     ReplyDue,
-    Settings,
     SpeechDenied,
     SpeechPaused,
     SpeechResumed,
@@ -20,6 +19,7 @@ from duologue.events import (
     TurnEnded,
 )
 from duologue.patience import Patience
+from duologue.settings import Settings
 from duologue.testing import LoudnessVad, tone
 from duologue.turn import WINDOW, TurnDetector
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rigs.turn_tracks import Track, replay
 
-from duologue.events import PatienceSetting, Settings
+from duologue.settings import PatienceSetting, Settings
 
 TRACKS: list[Track] = json.loads(
     (Path(__file__).parent / "golden/turns/tracks.json").read_text("utf-8")

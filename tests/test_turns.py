@@ -15,10 +15,10 @@ from duologue.events import (
     ReplyItemAdded,
     ReplyRequested,
     ReplyTruncated,
-    Settings,
     TurnCommitted,
 )
 from duologue.model import ReplyChunk
+from duologue.settings import Settings
 from duologue.testing import ScriptedModel, say, settle, tone
 
 

@@ -10,11 +10,11 @@ from duologue.events import (
     ReplyCancelled,
     ReplyDone,
     ReplyRequested,
-    Settings,
     UserNotTranscribed,
     UserTranscribed,
 )
 from duologue.items import Item
+from duologue.settings import Settings
 from duologue.testing import ScriptedModel, say, settle, tone
 
 SAID = ScriptedModel([HELLO, say("Hi.")], transcript="hello")

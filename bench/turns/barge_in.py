@@ -8,7 +8,8 @@ from rigs.gate import Gate
 
 from bench.turns.recordings import Clip, Ears, level, windows
 from duologue.audio import INPUT_RATE, AudioChunk, Samples
-from duologue.events import DetectorEvent, Settings, SpeechDenied, SpeechStarted, SpeechSuspected
+from duologue.events import DetectorEvent, SpeechDenied, SpeechStarted, SpeechSuspected
+from duologue.settings import Settings
 from duologue.turn import WINDOW, TurnDetector
 
 _ONSET = 3.0  # seconds of the reply before the sound begins

@@ -10,8 +10,8 @@ from rigs.turn_tracks import LEVEL, SECONDS, Call, Track, replay
 
 from bench.turns.recordings import Clip, Ears, windows
 from duologue.effects import Ask
-from duologue.events import PatienceSetting, Settings
 from duologue.patience import Patience
+from duologue.settings import PatienceSetting, Settings
 
 _COUNT = 40
 _AFTER = round(

@@ -8,8 +8,9 @@ from rigs.turn_tracks import ANSWER, SECONDS, Call, Outcome
 from bench.turns.recordings import Clip, Ears, windows
 from duologue.audio import INPUT_RATE
 from duologue.effects import Ask
-from duologue.events import EndOfTurnAnswered, Settings
+from duologue.events import EndOfTurnAnswered
 from duologue.patience import Patience
+from duologue.settings import Settings
 from duologue.turn import WINDOW
 
 

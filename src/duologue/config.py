@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from duologue.errors import InvalidSetting, quoted
-from duologue.events import PatienceSetting
 from duologue.folders import expand
+from duologue.settings import PatienceSetting
 from duologue.transports.address import parse_origin, split_host
 from duologue.transports.subpath import is_path
 

@@ -64,7 +64,6 @@ from duologue.events import (
     ReplyTruncated,
     Report,
     ServerEvent,
-    Settings,
     SettingsApplied,
     SettingsChanged,
     SoundMissed,
@@ -91,6 +90,7 @@ from duologue.items import Conversation, Item, copy
 from duologue.model import NO_TOOLS, Capabilities, Prompt
 from duologue.overhearing import Overhearing
 from duologue.replies import Replies
+from duologue.settings import Settings
 from duologue.speech import Speech
 from duologue.turn import TurnDetector
 

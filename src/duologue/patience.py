@@ -3,7 +3,7 @@
 from collections import deque
 from statistics import median
 
-from duologue.events import Settings
+from duologue.settings import Settings
 
 # From which probability of being finished a pause gets which wait. The numbers, and those of `_WAITS`,
 # were measured on recorded conversations (`bench.turns`).

@@ -30,10 +30,10 @@ from duologue.errors import (
     TooManyReplies,
     TooManySessions,
 )
-from duologue.events import Settings
 from duologue.history import History
 from duologue.model import Ear, SpeechModel, Transcriber
 from duologue.session import EndOfTurn, Limits, Session, Transport
+from duologue.settings import Settings
 from duologue.transports import audio, chat, realtime, recordings
 from duologue.transports.admission import Admission
 from duologue.transports.guard import Guard

@@ -53,7 +53,6 @@ from duologue.events import (
     Report,
     ServerEvent,
     SessionStarted,
-    Settings,
     SettingsChanged,
     SoundMissed,
     SoundSent,
@@ -65,6 +64,7 @@ from duologue.items import Conversation, Item, Turn
 from duologue.model import NO_TOOLS, Overhearer, Prompt, SpeechModel, Transcriber
 from duologue.outbox import Outbox
 from duologue.patience import Patience
+from duologue.settings import Settings
 from duologue.turn import TurnDetector, Vad
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,6 @@ from duologue.events import (
     DetectorEvent,
     LimitNear,
     ReplyDue,
-    Settings,
     SpeechDenied,
     SpeechPaused,
     SpeechResumed,
@@ -24,6 +23,7 @@ from duologue.events import (
 )
 from duologue.level import DIP, SpeechLevel
 from duologue.patience import Patience
+from duologue.settings import Settings
 from duologue.timings import Pause
 
 WINDOW = 512

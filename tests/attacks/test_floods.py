@@ -23,13 +23,13 @@ from duologue.events import (
     ItemRequested,
     ReplyDelta,
     ReplyDone,
-    Settings,
     SettingsChanged,
     UserNotTranscribed,
     UserTranscribed,
 )
 from duologue.items import Item
 from duologue.session import Limits, Session
+from duologue.settings import Settings
 from duologue.testing import ScriptedModel, say, settle, tone
 from transports.realtime.messages import append, message
 from transports.realtime.test_endpoint import hear, line

@@ -13,12 +13,12 @@ from duologue.events import (
     ReplyDone,
     ReplyDucked,
     ReplyRestored,
-    Settings,
     SettingsChanged,
     SpeechStopped,
     TurnReopened,
     TurnStarted,
 )
+from duologue.settings import Settings
 from duologue.testing import ScriptedModel, say, settle, tone
 from transports.realtime.messages import append
 from transports.realtime.test_endpoint import hear, line

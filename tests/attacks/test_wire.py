@@ -21,12 +21,12 @@ from duologue.events import (
     ClientErred,
     ClientEvent,
     ErrorOccurred,
-    Settings,
     SettingsApplied,
     SettingsChanged,
 )
 from duologue.server import Uvicorn
 from duologue.session import Limits
+from duologue.settings import Settings
 from duologue.testing import ScriptedModel, say, tone
 from duologue.transports.realtime.decode import decode_message
 from duologue.transports.realtime.encode import Encoder

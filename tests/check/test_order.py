@@ -13,8 +13,8 @@ from duologue.events import (
     ReplyStarted,
     ServerEvent,
     SessionStarted,
-    Settings,
 )
+from duologue.settings import Settings
 from duologue.testing import tone
 from duologue.transports.realtime.encode import Encoder
 from transports.realtime.test_encode import ONE_TURN

@@ -13,12 +13,12 @@ from rigs.gate import Gate, find_node, open_gate
 from duologue.audio import REPLY_RATE, AudioChunk, Downsampler, Samples
 from duologue.events import (
     DetectorEvent,
-    Settings,
     SpeechDenied,
     SpeechResumed,
     SpeechStarted,
     SpeechSuspected,
 )
+from duologue.settings import Settings
 from duologue.sound_files import read_audio
 from duologue.turn import TurnDetector
 from duologue.vad import Silero

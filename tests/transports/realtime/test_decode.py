@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from duologue import events
 from duologue.audio import INPUT_RATE, REPLY_RATE, silence
-from duologue.events import ClientErred, Settings, SettingsChanged
+from duologue.events import ClientErred, SettingsChanged
 from duologue.items import Item
 from duologue.model import Function, Tools
+from duologue.settings import Settings
 from duologue.testing import tone
 from duologue.transports.realtime.decode import decode_event, decode_message
 from transports.realtime.messages import BAD, append, message, update

@@ -11,8 +11,9 @@ from pydantic import TypeAdapter
 from duologue import events
 from duologue.audio import REPLY_RATE
 from duologue.errors import ModelFailed
-from duologue.events import Settings, SettingsChanged
+from duologue.events import SettingsChanged
 from duologue.items import Item
+from duologue.settings import Settings
 from duologue.testing import tone
 from duologue.timings import Timings
 from duologue.transports.realtime.decode import decode_event

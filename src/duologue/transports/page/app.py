@@ -7,7 +7,7 @@ import gradio as gr
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from duologue.events import Settings
+from duologue.settings import Settings
 from duologue.transports.page.only import OnlyThePage
 from duologue.transports.page.voice import Chat, Voice
 

@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from duologue.errors import InvalidSetting, quoted
-from duologue.events import PatienceSetting
+from duologue.settings import PatienceSetting
 
 _STATIC = Path(__file__).parent / "static"
 _PATH = "/voice"

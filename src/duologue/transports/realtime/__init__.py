@@ -22,10 +22,10 @@ from duologue.events import (
     ErrorOccurred,
     ServerEvent,
     SessionStarted,
-    Settings,
     SettingsChanged,
 )
 from duologue.session import Transport
+from duologue.settings import Settings
 from duologue.transports.admission import Admission, keys_of
 from duologue.transports.realtime import client_secrets
 from duologue.transports.realtime.client_secrets import ClientSecrets

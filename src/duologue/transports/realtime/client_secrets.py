@@ -23,7 +23,7 @@ from duologue.errors import (
     TooManyReplies,
     quoted,
 )
-from duologue.events import Settings
+from duologue.settings import Settings
 from duologue.transports.admission import Admission
 from duologue.transports.answering import Endpoint, Reply
 from duologue.transports.realtime.decode import merge

@@ -38,8 +38,9 @@ from duologue.errors import (
     MessageTooBig,
     quoted,
 )
-from duologue.events import ClientErred, ClientEvent, PatienceSetting, Settings, Wish
+from duologue.events import ClientErred, ClientEvent, Wish
 from duologue.model import NO_TOOLS
+from duologue.settings import PatienceSetting, Settings
 from duologue.transports.realtime.decode_items import decode_item, decode_request
 from duologue.transports.realtime.decode_tools import decode_tools, names_servers
 from duologue.transports.realtime.fields import Listed, Shape, validate

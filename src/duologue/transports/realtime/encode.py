@@ -19,9 +19,9 @@ from pydantic import BaseModel
 
 from duologue import events
 from duologue.audio import REPLY_RATE, AudioChunk, LineFormat
-from duologue.events import Settings
 from duologue.items import Item
 from duologue.model import Function, Tools
+from duologue.settings import Settings
 from duologue.transports.realtime.formats import Writer
 
 _Model = TypeVar("_Model", bound=BaseModel)
