@@ -14,7 +14,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[1]
 _KNOWN = {f"3.{minor}" for minor in range(11, 15)}  # named where they are not found
-_EXTRAS = ("page", "cascade", "formats")
+_EXTRAS = ("page", "cascade", "formats", "mcp")
 _TOOLS = ("pytest", "pytest-asyncio", "hypothesis", "httpx", "psutil")
 _TESTS = (
     "cli, client_wishes, config, dialogue, engine, errors, floor, history, items, metrics, model, "

@@ -31,6 +31,7 @@ from duologue.events import (
 from duologue.items import Item
 from duologue.settings import Settings
 from duologue.testing import ScriptedModel, say, settle, tone
+from duologue.tools import Tools, ToolServer
 
 
 def reader(*chunks: str, **more: object) -> ScriptedModel:
@@ -318,13 +319,12 @@ async def test_a_session_may_be_in_words_alone() -> None:
 
 async def test_what_nothing_here_can_do_is_said_once_and_the_rest_holds() -> None:
     async with call(reader()) as c:
-        wanted = SettingsChanged(
-            Settings(instructions="Be kind."), ("session.tools",), event_id="1"
-        )
-        c.line.push(wanted)
+        servers = Tools(servers=(ToolServer("files", "http://127.0.0.1/mcp"),))
+        wanted = Settings(instructions="Be kind.", tools=servers)
+        c.line.push(SettingsChanged(wanted, event_id="1"), SettingsChanged(wanted))
         await settle()
-        (applied,) = c.line.told(SettingsApplied)
-        assert applied.settings.instructions == "Be kind."
+        applied, _ = c.line.told(SettingsApplied)
+        assert applied.settings == Settings(instructions="Be kind.")
         (refused,) = c.line.told(ErrorOccurred)
         assert (refused.error.param, refused.event_id) == ("session.tools", "1")
 

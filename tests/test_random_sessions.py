@@ -16,9 +16,11 @@ from duologue.check.order import Order
 from duologue.dialogue import Dialogue
 from duologue.effects import (
     Ask,
+    CallTool,
     Drop,
     Effect,
     Forget,
+    ListTools,
     Overhear,
     Save,
     Send,
@@ -26,7 +28,7 @@ from duologue.effects import (
     StopOverhearing,
     Transcribe,
 )
-from duologue.errors import InvalidEvent, ModelFailed
+from duologue.errors import InvalidEvent, ModelFailed, NotOffered
 from duologue.events import (
     AudioReceived,
     ChunkGenerated,
@@ -64,6 +66,12 @@ from duologue.events import (
     SettingsChanged,
     SoundMissed,
     SoundSent,
+    ToolAnswered,
+    ToolCallBegun,
+    ToolCallEnded,
+    ToolListBegun,
+    ToolListEnded,
+    ToolsListed,
     Transcribed,
     TurnCommitted,
     TurnStarted,
@@ -72,11 +80,12 @@ from duologue.events import (
     Woken,
 )
 from duologue.floor import State
-from duologue.items import Conversation, FunctionCall, Item, ReplyChunk, Role
-from duologue.model import Capabilities, Function, Tools
+from duologue.items import Conversation, FunctionCall, Item, ReplyChunk, Role, ToolUse
+from duologue.model import Capabilities
 from duologue.patience import Patience
 from duologue.settings import PatienceSetting, Settings
 from duologue.testing import LoudnessVad, tone
+from duologue.tools import Function, ToolFailure, ToolFilter, Tools, ToolServer
 from duologue.transports.realtime.encode import Encoder
 from duologue.turn import WINDOW, TurnDetector
 
@@ -103,6 +112,8 @@ class World:
         self.looks: list[int] = []
         self.asked: list[int] = []  # pauses
         self.scribes: list[str] = []  # items that somebody writes down
+        self.listing: list[str] = []  # items of servers that are asked for their tools
+        self.calls: list[str] = []  # items of servers that are called
         self.answers: list[str] = []  # items of the model's that the client knows of
         self.line = Line()
         self.encoder, self.order = Encoder("model"), Order()
@@ -165,10 +176,10 @@ class World:
                 ChunkGenerated(number, replace(chunk, text="late " if late else chunk.text))
             )
 
-    def call(self) -> None:
+    def call(self, name: str) -> None:
         """The model calls a function."""
         if self.making is not None:
-            call = FunctionCall("look", "{}")
+            call = FunctionCall(name, "{}")
             self.receive(ChunkGenerated(self.making, ReplyChunk(call=call)))
 
     def understand(self) -> None:
@@ -192,6 +203,26 @@ class World:
         if self.scribes:
             error = ModelFailed("what?") if fails else None
             self.receive(Transcribed(self.scribes.pop(0), "hello", error))
+
+    def list_tools(self, fails: bool) -> None:
+        if self.listing:
+            error = NotOffered("no") if fails else None
+            self.receive(
+                ToolsListed(self.listing.pop(0), (Function("add"), Function("ask")), error)
+            )
+
+    def answer_call(self, fails: bool) -> None:
+        if self.calls:
+            failure = ToolFailure("http_error", "no", 502) if fails else None
+            self.receive(ToolAnswered(self.calls.pop(0), "5", failure))
+
+    def approve(self, approved: bool) -> None:
+        """The client answers the newest question whether a server may be called, perhaps once more."""
+        requests = [item.id for item in self.conversation if item.kind == "mcp_approval_request"]
+        if requests:
+            answer = Item(self._word(), "user", "mcp_approval_response")
+            answer.tool = ToolUse(request_id=requests[-1], approved=approved)
+            self.receive(ItemCreated(answer))
 
     def change(self, changes: dict[str, object]) -> None:
         settings = replace(self.detector.settings, **changes)  # type: ignore[arg-type]
@@ -273,15 +304,14 @@ class World:
             case Drop(reply):
                 assert self.making == reply
                 self.making = None
-            case Overhear(look):
-                assert not self.looks, "two looks at once"
-                self.looks.append(look)
-            case StopOverhearing():
-                self.looks.clear()
+            case Overhear() | StopOverhearing():
+                self._overhear(effect)
             case Ask(pause):
                 self.asked.append(pause)
             case Transcribe(item_id):
                 self.scribes.append(item_id)
+            case ListTools() | CallTool():
+                self._ask_server(effect)
             case Send(event):
                 self._tell(event)
             case Save(item):
@@ -289,8 +319,21 @@ class World:
             case Forget(item):
                 self.kept.remove(item)
 
+    def _overhear(self, effect: Overhear | StopOverhearing) -> None:
+        if isinstance(effect, StopOverhearing):
+            self.looks.clear()
+            return
+        assert not self.looks, "two looks at once"
+        self.looks.append(effect.look)
+
+    def _ask_server(self, effect: ListTools | CallTool) -> None:
+        waiting = self.listing if isinstance(effect, ListTools) else self.calls
+        assert effect.item_id not in waiting
+        waiting.append(effect.item_id)
+
     def _keep(self, item: Item) -> None:
-        assert item.text or item.sound or item.role == "assistant", "an empty item"
+        answer = item.role == "assistant" or item.kind == "mcp_approval_response"
+        assert item.text or item.sound or answer, "an empty item"
         assert not item.sound or item.sound.duration > 0, "an empty utterance"
         self.kept.add(item)
 
@@ -347,6 +390,7 @@ class Line:
         ducked: the item that it plays more quietly.
         overlaps: it lets nobody interrupt a reply, and hears what is said beside it.
         replying: it was told of a reply, and not of its end.
+        tools_done: ids of the lists of tools, and of calls, that it was told the end of.
     """
 
     def __init__(self) -> None:
@@ -355,6 +399,7 @@ class Line:
         self.items: set[str] = set()
         self.words: set[str] = set()
         self.forgotten = 0
+        self.tools_done: set[str] = set()
         self.overlaps = False
         self._reply: str | None = None
         self._item: str | None = None  # of the reply
@@ -416,6 +461,8 @@ class Line:
                 assert response_id == self._reply, "no such reply is made"
                 if asked.in_band:
                     self._add(item.id, previous_id)
+            case ToolListBegun() | ToolListEnded() | ToolCallBegun() | ToolCallEnded():
+                self._check_tools(event)
             case UserTranscribed(item_id) | UserNotTranscribed(item_id):
                 assert item_id not in self.words, "the words of an item are told twice"
                 assert item_id in self.items
@@ -425,6 +472,21 @@ class Line:
                 self.ducked = None
             case ItemDeleted(item_id):
                 self.items.remove(item_id)
+
+    def _check_tools(
+        self, event: ToolListBegun | ToolListEnded | ToolCallBegun | ToolCallEnded
+    ) -> None:
+        match event:
+            case ToolListBegun(item, previous_id):
+                self._add(item.id, previous_id)
+            case ToolCallBegun(item, previous_id, approved):
+                assert not self.replying or approved, "a server is called within a response"
+                if approved:
+                    self._add(item.id, previous_id)
+            case ToolListEnded(item) | ToolCallEnded(item):
+                assert item.id in self.items
+                assert item.id not in self.tools_done, "a server has answered twice"
+                self.tools_done.add(item.id)
 
     def _add(self, item_id: str, previous_id: str | None) -> None:
         assert item_id not in self.items, "an item is there twice"
@@ -465,6 +527,10 @@ PACE = st.sampled_from([1.0, 1.0, 1.0, 0.0, 1.5])  # seconds of the clock, for o
 LATE = st.sampled_from([False, False, False, True])
 PATIENCE: tuple[PatienceSetting, ...] = get_args(PatienceSetting)
 Changes = dict[str, object]  # of settings
+SERVERS = (
+    ToolServer("sums", "http://sums/mcp", approval="never", asked=ToolFilter(("ask",))),
+    ToolServer("others", "http://others/mcp"),
+)
 CHANGES: list[Changes] = [
     {"create_response": True},
     {"create_response": False},
@@ -483,6 +549,8 @@ CHANGES: list[Changes] = [
     {"aloud": False},
     {"aloud": True},
     {"tools": Tools((Function("look"),))},
+    {"tools": Tools((Function("look"),), servers=SERVERS)},
+    {"tools": Tools(servers=SERVERS[:1])},
 ]
 ASKED = st.sampled_from(
     [
@@ -501,7 +569,9 @@ MODEL = [
     *[step("generate", st.sampled_from([0.0, 0.08, 0.5, 2.0]), LATE)] * 5,
     *[step("finish", LATE)] * 2,
     step("understand"),
-    step("call"),
+    *[step("call", st.sampled_from(["look", "add", "ask"]))] * 2,
+    *[step("list_tools", LATE)] * 2,
+    *[step("answer_call", LATE)] * 2,
     step("answer", st.sampled_from([0.01, 0.5, 0.99]), LATE),
     step("write_down", LATE),
     step("overhear", st.sampled_from(["", "a", "a b"]), LATE),
@@ -511,6 +581,7 @@ WISHES = [
     *[step("ask", ASKED, st.sampled_from([-1, -1, 0, 1]))] * 3,
     step("create", st.sampled_from("abcdef"), st.sampled_from(get_args(Role)), st.integers(-1, 3)),
     step("look_up", st.integers(0, 3)),
+    step("approve", st.booleans()),
     step("delete", st.integers(0, 3)),
     *[wish(ReplyCancelled())] * 2,
     wish(ClearRequested()),

@@ -109,6 +109,10 @@ class Config:
     allow_frame: tuple[str, ...] = _setting(
         (), "web pages that may show the page in a frame, as https://host; *: all."
     )
+    allow_mcp: tuple[str, ...] = _setting(
+        (),
+        "servers of tools (MCP) that clients on other computers may name, as tools.example.com; *: all.",
+    )
     api_key: str = field(
         default="",
         repr=False,

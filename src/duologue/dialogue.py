@@ -70,9 +70,12 @@ from duologue.events import (
     SoundSent,
     SpeechPaused,
     SpeechStarted,
+    ToolAnswered,
+    ToolsListed,
     Transcribed,
     TurnEnded,
     Wish,
+    Woken,
 )
 from duologue.floor import (
     Action,
@@ -86,8 +89,8 @@ from duologue.floor import (
     UserPauses,
     UserSpeaks,
 )
-from duologue.items import Conversation, Item, copy
-from duologue.model import NO_TOOLS, Capabilities, Prompt
+from duologue.items import Conversation, Item, as_functions, copy
+from duologue.model import NO_TOOLS, Capabilities, Prompt, Tools
 from duologue.overhearing import Overhearing
 from duologue.replies import Replies
 from duologue.settings import Settings
@@ -186,10 +189,33 @@ class Dialogue:
         return self._replies.effects
 
     def _learn(self, event: Report) -> None:
-        """Take into account what is reported of the model, the line and the clock."""
+        """Take into account what is reported of the line, the clock and those who were asked something."""
         match event:
             case SoundMissed(seconds, late):
                 self._miss(seconds, late)
+            case SoundSent(item_id):
+                self._replies.note_sent(item_id)
+            case DrainRequested():
+                self._drain()
+            case ClientLeft():
+                self._leave(event)
+            case Woken():
+                pass
+            case _:
+                self._take_answer(event)
+
+    def _take_answer(
+        self,
+        event: ChunkGenerated
+        | ReplyEnded
+        | EndOfTurnAnswered
+        | Overheard
+        | Transcribed
+        | ToolsListed
+        | ToolAnswered,
+    ) -> None:
+        """Take into account what the model, and others who were asked something, answer."""
+        match event:
             case ChunkGenerated(number, chunk):
                 self._replies.take(number, chunk)
                 self._advance()
@@ -202,12 +228,12 @@ class Dialogue:
                 self._replies.effects += self._overhearing.hear(event)
             case Transcribed():
                 self._write_down(event)
-            case SoundSent(item_id):
-                self._replies.note_sent(item_id)
-            case DrainRequested():
-                self._drain()
-            case ClientLeft():
-                self._leave(event)
+            case ToolsListed():
+                self._drop_prepared()
+                self._replies.tools.learn(event)
+                self._begin_anew()
+            case ToolAnswered():
+                self._replies.tools.answer(event)
 
     # What the client wants.
 
@@ -293,8 +319,11 @@ class Dialogue:
             raise InvalidEvent(
                 "the user is speaking; a response can be created when the turn has ended"
             )
-        if event.tools and event.tools.offered and not self._capabilities.calls:
+        named = event.tools and event.tools.choice != "none" and _names_any(event.tools)
+        if named and not self._capabilities.calls:
             raise InvalidField(_CALLS_NOTHING.format("response.tools"), "response.tools")
+        if event.tools:
+            self._replies.tools.check(event.tools)
         aloud = settings.aloud if event.aloud is None else event.aloud
         asked = replace(event, aloud=aloud)
         question = question_of(asked, self._conversation)
@@ -338,7 +367,7 @@ class Dialogue:
 
     def _change(self, event: SettingsChanged) -> None:
         old, new, wanted = self._detector.settings, event.settings, event.settings.tools
-        if wanted.functions and not self._capabilities.calls:
+        if _names_any(wanted) and not self._capabilities.calls:
             new = replace(new, tools=NO_TOOLS)
         interrupting = self.state is State.DUCKED and not new.interrupt_response
         if new.turn_detection != old.turn_detection or interrupting:
@@ -353,13 +382,11 @@ class Dialogue:
         if beside and not self._overlaps:
             self._take_floor(interrupts=new.interrupt_response)
         self._send(SettingsApplied(new))
-        left_out = event.left_out
         if new.tools != wanted and wanted != self._wanted:
-            left_out = ("session.tools", *left_out)
-        self._wanted = wanted
-        for name in left_out:
-            error = InvalidField(_CALLS_NOTHING.format(name), name)
+            error = InvalidField(_CALLS_NOTHING.format("session.tools"), "session.tools")
             self._replies.effects.append(Refuse(error, event.event_id))
+        self._wanted = wanted
+        self._replies.tools.change(new.tools.servers)
 
     def _take_floor(self, *, interrupts: bool) -> None:
         """What the user says beside a reply interrupts it after all; or is not heard any more."""
@@ -395,12 +422,17 @@ class Dialogue:
             before = None
         elif previous_id is not None:
             before = self._find(previous_id, "creating", "create", "previous_item_id")
+        answers = item.kind == "mcp_approval_response"
+        if answers:
+            self._replies.tools.request_of(item)  # or it is refused
         self._build_on_turn()
         self._drop_prepared()
         self._conversation.add(item, before, first=before is None)
         self._replies.effects.append(Save(item))
         self._send(ItemAdded(copy(item), before.id if before else None))
         self._replies.ask_for_words(item)
+        if answers:
+            self._replies.tools.decide(item)
         self._begin_anew()
 
     def _find(self, item_id: str, doing: str, verb: str, param: str = "item_id") -> Item:
@@ -674,18 +706,26 @@ class Dialogue:
         if asked.instructions is not None:
             prompt = replace(prompt, instructions=asked.instructions)
         if asked.tools is not None:
-            prompt = replace(prompt, tools=asked.tools)
+            prompt = replace(prompt, tools=self._replies.tools.offer(asked.tools))
+        if not asked.in_band:  # what is in nobody's conversation calls nobody
+            own = [function for function in prompt.tools.functions if not function.server]
+            prompt = replace(prompt, tools=replace(prompt.tools, functions=tuple(own)))
         since = self._speech.last_word if answers and answers is self._speech.item else self._now
         self._replies.start(asked, answers, prompt, since)
 
     def _prompt(self, utterance: AudioChunk, items: Sequence[Item], pause: int) -> Prompt:
         settings = self._detector.settings
-        return Prompt(
-            utterance, items, settings.instructions, self._id, pause, tools=settings.tools
-        )
+        tools = self._replies.tools.offer(settings.tools)
+        items = as_functions(items)
+        return Prompt(utterance, items, settings.instructions, self._id, pause, tools=tools)
 
     def _send(self, event: ServerEvent) -> None:
         self._replies.effects.append(Send(event))
+
+
+def _names_any(tools: Tools) -> bool:
+    """Whether there is anything that may be called."""
+    return bool(tools.functions or tools.servers)
 
 
 def _asks_for(settings: Settings) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ from duologue.errors import DuologueError
 from duologue.events import ServerEvent
 from duologue.items import Item, Turn
 from duologue.model import Prompt
+from duologue.tools import ToolServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,27 @@ class Transcribe:
 
 
 @dataclass(frozen=True, slots=True)
+class ListTools:
+    """Ask a server for its tools, for a `ToolsListed` about the item `item_id`."""
+
+    item_id: str
+    server: ToolServer
+
+
+@dataclass(frozen=True, slots=True)
+class CallTool:
+    """Let a server carry out the function `name`, for a `ToolAnswered` about the item `item_id`.
+
+    `arguments`: JSON, as the model wrote it.
+    """
+
+    item_id: str
+    server: ToolServer
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Overhear:
     """Let the model look at an utterance that goes on, for an `Overheard` with this number."""
 
@@ -121,6 +143,8 @@ Effect = (
     | Drop
     | Withhold
     | Transcribe
+    | ListTools
+    | CallTool
     | Overhear
     | StopOverhearing
     | WakeAt

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from duologue.audio import AudioChunk
 from duologue.errors import DuologueError
 from duologue.items import Item, ReplyChunk
-from duologue.model import Tools
 from duologue.settings import Settings
 from duologue.timings import Pause, Timings
+from duologue.tools import Function, ToolFailure, Tools
 
 # What the client wants.
 
@@ -41,13 +41,9 @@ class AudioReceived(Wish):
 
 @dataclass(frozen=True, slots=True)
 class SettingsChanged(Wish):
-    """`session.update`: The session shall go on with these settings.
-
-    `left_out`: fields of what nothing here can do.
-    """
+    """`session.update`: The session shall go on with these settings."""
 
     settings: Settings
-    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +304,24 @@ class Transcribed:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolsListed:
+    """A server has told its tools, for the item `item_id`; or has not, for this `error`."""
+
+    item_id: str
+    functions: tuple[Function, ...] = ()
+    error: DuologueError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAnswered:
+    """A server has carried out the call of the item `item_id`; or has not, for this `failure`."""
+
+    item_id: str
+    output: str = ""
+    failure: ToolFailure | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SoundSent:
     """Sound of the item `item_id` was handed to the connection."""
 
@@ -338,6 +352,8 @@ Report = (
     | ReplyEnded
     | Overheard
     | Transcribed
+    | ToolsListed
+    | ToolAnswered
     | SoundSent
     | Woken
     | DrainRequested
@@ -490,9 +506,10 @@ class ReplyDelta:
 
 @dataclass(frozen=True, slots=True)
 class FunctionCalled:
-    """`response.function_call_arguments.done`: The model has called a function.
+    """`response.function_call_arguments.done`: The model has called a function, or would like to.
 
-    `item` is part of the reply from now on, behind `previous_id`.
+    `item` is part of the reply from now on, behind `previous_id`: a call that the client carries out, one
+    that a server of tools does, or the question whether it may.
     """
 
     response_id: str
@@ -548,6 +565,48 @@ class ItemAdded:
 
     `previous_id`: of the item before it.
     """
+
+    item: Item
+    previous_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolListBegun:
+    """`mcp_list_tools.in_progress`: A server is asked for its tools.
+
+    `item`, behind `previous_id`, will have them.
+    """
+
+    item: Item
+    previous_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolListEnded:
+    """`mcp_list_tools.completed`: A server has told its tools; `failed`: it has not.
+
+    The tools are in `item`, behind `previous_id`.
+    """
+
+    item: Item
+    previous_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallBegun:
+    """`response.mcp_call.in_progress`: A server is called.
+
+    `approved`: the client was asked; `item`, behind `previous_id`, is part of the conversation from now on.
+    """
+
+    item: Item
+    previous_id: str | None
+    approved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallEnded:
+    """`response.mcp_call.completed`: A server has answered a call, or `failed`; `item` says what."""
 
     item: Item
     previous_id: str | None
@@ -618,6 +677,10 @@ ServerEvent = (
     | ReplyRestored
     | ReplyTruncated
     | ItemAdded
+    | ToolListBegun
+    | ToolListEnded
+    | ToolCallBegun
+    | ToolCallEnded
     | ItemSent
     | ItemDeleted
     | IdleTimedOut

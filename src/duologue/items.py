@@ -1,11 +1,12 @@
 """What a conversation consists of: items, in order, and the responses that made some of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, concatenate, silence
 from duologue.timings import Timings
+from duologue.tools import ToolFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,35 @@ class ReplyChunk:
 
 
 Role = Literal["user", "assistant", "system"]
-Kind = Literal["message", "function_call", "function_call_output"]
+Kind = Literal[
+    "message",
+    "function_call",
+    "function_call_output",
+    "mcp_list_tools",
+    "mcp_call",
+    "mcp_approval_request",
+    "mcp_approval_response",
+]
 Status = Literal["in_progress", "completed", "interrupted", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """What an item has of the tools of a server (MCP).
+
+    Attributes:
+        server: its label.
+        request_id: of the item that asks the client to approve the call; empty: it was not asked.
+        approved: by the client.
+        output: what the call gave; None: nothing yet.
+        failure: why it gave nothing.
+    """
+
+    server: str = ""
+    request_id: str = ""
+    approved: bool = False
+    output: str | None = None
+    failure: ToolFailure | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -50,8 +78,10 @@ class Item:
     Attributes:
         id: as the client knows it; unique in its conversation.
         role: whose it is; of a function call and its output, "assistant" and "user".
-        kind: a message, a function call, or the output of one.
-        text: what was written: a message, the arguments of a call, its output.
+        kind: a message; a function call, or the output of one; of tools of a server: their list, a call,
+            the question whether it may be, and the answer to it.
+        text: what was written: a message, the arguments of a call, its output, a list of tools (JSON), the
+            reason of an answer.
         sound: what the user said, at `INPUT_RATE`; None: nothing was said.
         words: of `sound`; None while (or if never) known.
         spoken: what the model said, in the pieces that were sent.
@@ -62,6 +92,7 @@ class Item:
         superseded: the reply came before the user had finished; it is there for the client, not for models.
         name: of the function.
         call_id: that joins a call and its output.
+        tool: what it has of a server's tools; None: nothing.
     """
 
     id: str
@@ -78,6 +109,7 @@ class Item:
     superseded: bool = False
     name: str = ""
     call_id: str = ""
+    tool: ToolUse | None = None
 
     @property
     def turn_id(self) -> str:
@@ -158,6 +190,35 @@ class Response:
 def copy(item: Item) -> Item:
     """The item as it is now."""
     return replace(item, spoken=list(item.spoken))
+
+
+def as_functions(items: Sequence[Item]) -> list[Item]:
+    """Items as models read them: tools of servers are functions like others, whoever carries them out."""
+    plain: list[Item] = []
+    asked: dict[str, Item] = {}
+    for item in items:
+        tool = item.tool
+        match item.kind:
+            case "message" | "function_call" | "function_call_output":
+                plain.append(item)
+            case "mcp_call" if tool and tool.failure:
+                plain += _carried_out(item, f"Error: {tool.failure.message}")
+            case "mcp_call" if tool and tool.output is not None:
+                plain += _carried_out(item, tool.output)
+            case "mcp_approval_request":
+                asked[item.id] = item
+            case "mcp_approval_response" if tool and not tool.approved and tool.request_id in asked:
+                refused = f"The user does not allow this call. {item.text}".strip()
+                plain += _carried_out(asked[tool.request_id], refused)
+    return plain
+
+
+def _carried_out(call: Item, given: str) -> list[Item]:
+    call_id = f"call_{call.id.removeprefix('item_')}"
+    return [
+        replace(call, kind="function_call", call_id=call_id, tool=None),
+        Item(f"{call.id}o", "user", "function_call_output", given, call_id=call_id),
+    ]
 
 
 class Conversation:

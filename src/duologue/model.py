@@ -2,13 +2,14 @@
 
 import importlib
 import pkgutil
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, cast
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, cast
 
 from duologue.audio import AudioChunk
 from duologue.errors import ModelUnavailable
 from duologue.items import FunctionCall, Item, ReplyChunk
+from duologue.tools import NO_TOOLS, Function, Tools
 
 __all__ = [
     "NO_TOOLS",
@@ -28,44 +29,6 @@ __all__ = [
     "Transcriber",
     "load_model",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A function that the client carries out for the model.
-
-    Attributes:
-        name: letters, digits, `_` and `-`.
-        description: what it does, and when to call it.
-        parameters: JSON Schema of its arguments.
-    """
-
-    name: str
-    description: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What a model may call.
-
-    Attributes:
-        functions: all of them.
-        choice: it may call some, may call none, or must call one.
-        only: the function that it must call; empty: whichever it wants.
-    """
-
-    functions: tuple[Function, ...] = ()
-    choice: Literal["auto", "none", "required"] = "auto"
-    only: str = ""
-
-    @property
-    def offered(self) -> tuple[Function, ...]:
-        """Those that may be called."""
-        return () if self.choice == "none" else self.functions
-
-
-NO_TOOLS = Tools()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,10 +42,13 @@ from duologue.items import (
     Response,
     Status,
     Turn,
+    copy,
 )
 from duologue.model import Prompt
 from duologue.patience import Patience
+from duologue.remote_tools import RemoteTools
 from duologue.timings import CutBy, Timings
+from duologue.tools import NO_TOOLS, Tools
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +76,7 @@ class Reply:
         error: why it failed.
         sealed: it was truncated: what comes now is not part of its item.
         calls: items of the functions that it has called.
+        tools: that it may call.
     """
 
     number: int
@@ -88,6 +92,7 @@ class Reply:
     error: DuologueError | None = None
     sealed: bool = False
     calls: list[Item] = field(default_factory=list)
+    tools: Tools = NO_TOOLS
 
     @property
     def item(self) -> Item | None:
@@ -111,6 +116,7 @@ class Replies:
     Attributes:
         now: by the session's clock; to be set before anything else is done.
         effects: what has to be done, in this order; to be emptied by whoever does it.
+        tools: of servers, that replies may call.
         made: that the model makes, in secret or not.
         playing: that are made, and not played to their end.
     """
@@ -120,6 +126,7 @@ class Replies:
     ) -> None:
         self.now = now
         self.effects: list[Effect] = []
+        self.tools = RemoteTools(conversation, lambda effect: self.effects.append(effect))
         self.made: Reply | None = None
         self.playing: list[Reply] = []
         self._lead = 0.0  # seconds by which sound came too fast for speech, since a reply sounds
@@ -167,7 +174,7 @@ class Replies:
             answers.response, answers.timings = response, timings
         timings.started = self.now - since
         self._count += 1
-        self.made = Reply(self._count, response, asked, self.now, since)
+        self.made = Reply(self._count, response, asked, self.now, since, tools=prompt.tools)
         self.effects.append(Start(self._count, replace(prompt, aloud=bool(asked.aloud))))
 
     def announce(self) -> None:
@@ -262,18 +269,10 @@ class Replies:
 
     def _add_call(self, reply: Reply, call: FunctionCall) -> None:
         """A reply calls a function."""
-        item = Item(
-            f"item_f{secrets.token_hex(12)}",
-            "assistant",
-            "function_call",
-            call.arguments,
-            status="completed",
-            name=call.name,
-            call_id=f"call_{secrets.token_hex(12)}",
-        )
+        item = self.tools.item_of(call, reply.tools)
         reply.calls.append(item)
         previous_id = self._keep(reply, item)
-        called = FunctionCalled(reply.response.id, item, previous_id, reply.asked)
+        called = FunctionCalled(reply.response.id, copy(item), previous_id, reply.asked)
         self.effects.append(Send(called))
 
     def _keep(self, reply: Reply, item: Item) -> str | None:
@@ -299,6 +298,7 @@ class Replies:
             self._set_status(reply, "interrupted" if reply.sealed else "completed")
         self._send_done(reply, "failed" if reply.error else "completed")
         self.ask_for_words(reply.response.answers)
+        self.tools.begin(reply.calls)
         self.effects.append(WakeAt(reply.plays_until))
 
     def _send_done(self, reply: Reply, reason: str) -> None:
@@ -312,7 +312,7 @@ class Replies:
             reply.response.timings,
             reply.previous_id,
             reply.asked,
-            tuple(reply.calls),
+            tuple(copy(call) for call in reply.calls),
         )
         self.effects.append(Send(done))
 
@@ -384,6 +384,7 @@ class Replies:
                 self._cut_unheard(reply, whole=whole and reply is not made)
             if reply is made:
                 self._send_done(reply, reason)
+                self.tools.give_up(reply.calls)
                 if not gone:
                     self.ask_for_words(reply.response.answers)
             self._close(reply)

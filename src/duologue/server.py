@@ -11,6 +11,7 @@ import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
 from types import ModuleType
 
 import uvicorn
@@ -31,6 +32,7 @@ from duologue.errors import (
     TooManySessions,
 )
 from duologue.history import History
+from duologue.mcp_servers import McpServers, may_reach
 from duologue.model import Ear, SpeechModel, Transcriber
 from duologue.session import EndOfTurn, Limits, Session, Transport
 from duologue.settings import Settings
@@ -128,6 +130,9 @@ class Server:
             end_of_turn=self._end_of_turn,
             limits=Limits(length=self.config.session_length),
             ear=self._ear,
+            tool_servers=McpServers(
+                partial(may_reach, is_local=who.is_local, allowed=self.config.allow_mcp)
+            ),
         )
         self._sessions[session] = who
         try:

@@ -5,10 +5,10 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from duologue import metrics
 from duologue.audio import AudioChunk
@@ -16,9 +16,11 @@ from duologue.clock import Clock, WallClock
 from duologue.dialogue import Dialogue
 from duologue.effects import (
     Ask,
+    CallTool,
     Drop,
     Effect,
     Forget,
+    ListTools,
     Overhear,
     Refuse,
     Save,
@@ -56,6 +58,8 @@ from duologue.events import (
     SettingsChanged,
     SoundMissed,
     SoundSent,
+    ToolAnswered,
+    ToolsListed,
     Transcribed,
     Woken,
 )
@@ -65,6 +69,7 @@ from duologue.model import NO_TOOLS, Overhearer, Prompt, SpeechModel, Transcribe
 from duologue.outbox import Outbox
 from duologue.patience import Patience
 from duologue.settings import Settings
+from duologue.tools import Function, ToolFailure, ToolServer
 from duologue.turn import TurnDetector, Vad
 
 logger = logging.getLogger(__name__)
@@ -100,6 +105,22 @@ class Record(Protocol):
 
     def note(self, turn: Turn) -> None:
         """Keep the figures of this turn, new or changed."""
+        ...
+
+
+class ToolServers(Protocol):
+    """Speaks with the servers of tools that clients name."""
+
+    async def list(self, server: ToolServer) -> tuple[Function, ...]:
+        """The functions that a server offers.
+
+        Raises:
+            DuologueError: it offers none, or may not be asked; says why.
+        """
+        ...
+
+    async def call(self, server: ToolServer, name: str, arguments: str) -> str | ToolFailure:
+        """What the function `name` of a server gives; `arguments` are JSON."""
         ...
 
 
@@ -176,6 +197,7 @@ class Session:
         limits: Limits = Limits(),
         clock: Clock | None = None,
         ear: Transcriber | None = None,
+        tool_servers: ToolServers | None = None,
     ) -> None:
         """A session, which begins with `run`.
 
@@ -189,6 +211,7 @@ class Session:
             limits: how much it may take.
             clock: its time.
             ear: writes down what is said, where the client wants that and the model does not.
+            tool_servers: asks and calls those that the client names; None: nobody does.
         """
         self.id = f"sess_{secrets.token_hex(8)}"
         self._transport = transport
@@ -197,6 +220,7 @@ class Session:
         self._end_of_turn = end_of_turn
         self._limits = limits
         self._ear = ear
+        self._tool_servers = tool_servers
         self._clock = clock or WallClock()
         self._outbox = Outbox(limits.unsent)
         self._wanted = settings
@@ -224,6 +248,7 @@ class Session:
             set()
         )  # who write down what was said, one at a time
         self._pen = asyncio.Lock()
+        self._errands: set[asyncio.Task[None]] = set()  # to servers of tools
         self._look: asyncio.Task[None] | None = None  # of the model, at an utterance that goes on
         self._alarm: asyncio.Task[None] | None = None
         self._tasks: asyncio.TaskGroup
@@ -241,11 +266,12 @@ class Session:
         logger.info("%s begins", self.id)
         expires_at = round(time.time() + self._limits.length)
         self._outbox.tell(SessionStarted(self.id, self._detector.settings, expires_at))
-        if self._wanted != self._detector.settings:
-            self._receive(SettingsChanged(self._wanted))  # says what the model cannot do
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
+                if self._wanted != self._detector.settings or self._wanted.tools.servers:
+                    # Says what the model cannot do, and asks the servers for their tools.
+                    self._receive(SettingsChanged(self._wanted))
                 keepers = [
                     tasks.create_task(self._outbox.empty(self._send)),
                     tasks.create_task(self._expire()),
@@ -255,7 +281,7 @@ class Session:
                 self._listener = tasks.create_task(self._listen())
                 await asyncio.wait([self._listener])
                 self._set_alarm(None)
-                for task in (*keepers, *self._scribes):
+                for task in (*keepers, *self._scribes, *self._errands):
                     task.cancel()
         finally:
             logger.info("%s ends after %d turns", self.id, self._dialogue.turns)
@@ -386,11 +412,13 @@ class Session:
             case SavePatience(factor):
                 self._record.patience = factor
             case _:
-                self._perform_on_model(effect)
+                self._ask_others(effect)
 
-    def _perform_on_model(
-        self, effect: Ask | Start | Drop | Transcribe | Overhear | StopOverhearing
+    def _ask_others(
+        self,
+        effect: Ask | Start | Drop | Transcribe | ListTools | CallTool | Overhear | StopOverhearing,
     ) -> None:
+        """What the model, an ear or a server of tools has to do, in a task of its own."""
         match effect:
             case Ask(pause, sound):
                 if self._end_of_turn:
@@ -400,14 +428,20 @@ class Session:
             case Drop(reply):
                 self._replies[reply].cancel()
             case Transcribe(item_id, sound):
-                scribe = self._tasks.create_task(self._transcribe(item_id, sound))
-                self._scribes.add(scribe)
-                scribe.add_done_callback(self._scribes.discard)
+                self._keep(self._scribes, self._transcribe(item_id, sound))
+            case ListTools() | CallTool():
+                self._keep(self._errands, self._ask_server(effect))
             case Overhear(look, prompt):
                 self._look = self._tasks.create_task(self._overhear(look, prompt))
             case StopOverhearing():
                 if self._look:
                     self._look.cancel()
+
+    def _keep(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+        """Let this be done beside the rest; what is not done when the session ends is given up."""
+        task = self._tasks.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     def _set_alarm(self, time: float | None) -> None:
         if self._alarm:
@@ -482,6 +516,31 @@ class Session:
             raise NotOffered("this model writes down nothing that is said")
         words, _ = await ear.transcribe(sound, settings.language)
         return words
+
+    async def _ask_server(self, effect: ListTools | CallTool) -> None:
+        await (
+            self._list_tools(effect.item_id, effect.server)
+            if isinstance(effect, ListTools)
+            else self._call_tool(effect)
+        )
+
+    async def _list_tools(self, item_id: str, server: ToolServer) -> None:
+        functions: tuple[Function, ...] = ()
+        error: DuologueError | None = NotOffered("this server calls no tools of other servers")
+        if self._tool_servers:
+            try:
+                functions, error = await self._tool_servers.list(server), None
+            except DuologueError as failure:
+                error = failure
+        self._receive(ToolsListed(item_id, functions, error))
+
+    async def _call_tool(self, call: CallTool) -> None:
+        assert self._tool_servers  # who else has told that there is this function
+        answer = await self._tool_servers.call(call.server, call.name, call.arguments)
+        if isinstance(answer, ToolFailure):
+            self._receive(ToolAnswered(call.item_id, failure=answer))
+        else:
+            self._receive(ToolAnswered(call.item_id, answer))
 
     async def _overhear(self, look: int, prompt: Prompt) -> None:
         words = ""

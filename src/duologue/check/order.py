@@ -19,11 +19,13 @@ _PARTS = {
     "response.output_audio_transcript.delta": "words",
     "response.output_text.delta": "words",
     "response.function_call_arguments.delta": "arguments",
+    "response.mcp_call_arguments.delta": "arguments",
 }
 _WHOLES = {
     "response.output_audio_transcript.done": ("words", "transcript"),
     "response.output_text.done": ("words", "text"),
     "response.function_call_arguments.done": ("arguments", "arguments"),
+    "response.mcp_call_arguments.done": ("arguments", "arguments"),
 }
 
 

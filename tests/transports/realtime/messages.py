@@ -77,7 +77,47 @@ BAD = [
         "cannot be sent on as JSON",
     ),
     (tools(*[{"type": "function", "name": "a"}] * 2), "two functions of one name"),
-    (tools(*[{"type": "function", "name": "a"}] * 129), "a list of at most 128 functions"),
+    (tools(*[{"type": "function", "name": "a"}] * 129), "a list of at most 128 tools"),
+    (tools({"type": "mcp"}), "server_label: Field required"),
+    (tools({"type": "mcp", "server_label": "a b"}), "server_label: String should match"),
+    (
+        tools({"type": "mcp", "server_label": "a"}),
+        "tools[0].server_url is the http or https address",
+    ),
+    (
+        tools({"type": "mcp", "server_label": "a", "server_url": "file:///etc/passwd"}),
+        "tools[0].server_url is the http or https address",
+    ),
+    (
+        tools({"type": "mcp", "server_label": "a", "server_url": "http://[::1"}),
+        "tools[0].server_url is the http or https address",
+    ),
+    (
+        tools({"type": "mcp", "server_label": "a", "connector_id": "connector_gmail"}),
+        "there are no connectors or tunnels here",
+    ),
+    (
+        tools(
+            {
+                "type": "mcp",
+                "server_label": "a",
+                "server_url": "http://b",
+                "headers": {"x": "a\r\nHost: c"},
+            }
+        ),
+        "tools[0] has a header that HTTP does not carry",
+    ),
+    (
+        tools(*[{"type": "mcp", "server_label": "a", "server_url": "http://b"}] * 2),
+        "two servers of one server_label",
+    ),
+    (
+        message(
+            "conversation.item.create",
+            item={"type": "mcp_approval_response", "approval_request_id": "a", "approve": "yes"},
+        ),
+        "approve: Input should be a valid boolean",
+    ),
     (message("response.create", response={"tools": "all"}), "response.tools is a list"),
     (
         message("response.create", response={"tool_choice": "some"}),
@@ -85,7 +125,7 @@ BAD = [
     ),
     (
         message("response.create", response={"tool_choice": {"type": "function", "name": "fly"}}),
-        "one of the functions, not {'type': 'function', 'name': 'fly'}",
+        "one of the tools, not {'type': 'function', 'name': 'fly'}",
     ),
     (
         message(

@@ -13,6 +13,7 @@ from duologue.items import Item
 from duologue.model import Function, Tools
 from duologue.settings import Settings
 from duologue.testing import tone
+from duologue.tools import ToolFilter, ToolServer
 from duologue.transports.realtime.decode import decode_event, decode_message
 from transports.realtime.messages import BAD, append, message, update
 
@@ -208,12 +209,44 @@ def updated(settings: Settings, **session: Any) -> SettingsChanged:
     return changed
 
 
-def test_servers_of_tools_are_left_out_and_said_to_be() -> None:
-    server, look = {"type": "mcp", "server_label": "a"}, {"type": "function", "name": "look"}
-    changed = updated(Settings(), tools=[server, look])
-    assert changed.left_out == ("session.tools",)
-    assert changed.settings.tools == Tools((Function("look"),))
+SERVER = {"type": "mcp", "server_label": "files", "server_url": "https://example.com/mcp"}
+
+
+def test_servers_of_tools_stand_beside_functions() -> None:
+    look = {"type": "function", "name": "look"}
+    tools = updated(Settings(), tools=[SERVER, look]).settings.tools
+    assert tools.functions == (Function("look"),)
+    assert tools.servers == (ToolServer("files", "https://example.com/mcp"),)
     assert updated(Settings(), tools=[]) == SettingsChanged(Settings())
+
+
+def test_a_server_of_tools_is_asked_as_its_client_wants() -> None:
+    some = {"tool_names": ["read"], "read_only": True}
+    full = {
+        **SERVER,
+        "authorization": "secret",
+        "headers": {"x-team": "a b"},
+        "server_description": "Files.",
+        "allowed_tools": ["read", "write"],
+        "require_approval": {"never": some},
+    }
+    [server] = updated(Settings(), tools=[full]).settings.tools.servers
+    assert (server.authorization, server.headers) == ("secret", (("x-team", "a b"),))
+    assert server.allowed == ToolFilter(("read", "write"))
+    read, write = Function("read", read_only=True), Function("write")
+    assert [server.asks(one) for one in (read, write)] == [False, True]
+    [never] = updated(
+        Settings(), tools=[{**SERVER, "require_approval": "never"}]
+    ).settings.tools.servers
+    assert not never.asks(write)
+    [usual] = updated(Settings(), tools=[SERVER]).settings.tools.servers
+    assert usual.asks(read)
+
+
+def test_a_tool_of_a_server_may_be_chosen_before_it_is_known() -> None:
+    choice = {"type": "mcp", "server_label": "files", "name": "read"}
+    tools = updated(Settings(), tools=[SERVER], tool_choice=choice).settings.tools
+    assert (tools.choice, tools.only) == ("required", "read")
 
 
 def test_who_asks_for_words_wants_them_until_that_is_taken_back() -> None:

@@ -12,7 +12,7 @@ from duologue import events
 from duologue.audio import REPLY_RATE
 from duologue.errors import ModelFailed
 from duologue.events import SettingsChanged
-from duologue.items import Item
+from duologue.items import Item, ToolUse
 from duologue.settings import Settings
 from duologue.testing import tone
 from duologue.timings import Timings
@@ -23,6 +23,8 @@ from transports.realtime.messages import message
 DONE = events.ReplyDone(
     "r1", "a1", "Hi there.", "completed", None, Timings(sent=0.6, early=True), "u1"
 )
+LIST = Item("l1", "system", "mcp_list_tools", "[]", tool=ToolUse("sums"), status="completed")
+CALL = Item("c1", "assistant", "mcp_call", "{}", name="add", tool=ToolUse("sums", output="5"))
 ONE_TURN: list[events.ServerEvent] = [
     events.SessionStarted("sess_1", Settings(idle_timeout=5)),
     events.SettingsApplied(Settings(turn_detection=False)),
@@ -55,6 +57,11 @@ ONE_TURN: list[events.ServerEvent] = [
     events.LimitApproached("u4", 4.992),
     events.UserOverheard("u4", "hello"),
     events.UserNotTranscribed("u4", ModelFailed("it broke")),
+    events.ToolListBegun(LIST, "u4"),
+    events.ToolListEnded(LIST, "u4"),
+    events.FunctionCalled("r5", CALL, "l1"),
+    events.ToolCallBegun(CALL, "l1"),
+    events.ToolCallEnded(CALL, "l1"),
     events.FunctionCalled("r5", Item("f1", "assistant", "function_call", "{}", name="f"), "u4"),
     events.ErrorOccurred(ModelFailed("it broke"), "evt_1"),
 ]

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import trustme
 
-from conftest import serving
+from conftest import Serve, serving
 from duologue.audio import REPLY_RATE, AudioChunk, silence
 from duologue.config import load_config
 from duologue.server import Uvicorn
 from duologue.vad import Silero
 from models.cascade.rig import needs_weights
+from transports.realtime.tool_server import Caller, Tools
 
 pytest.importorskip("ctranslate2")
 
@@ -107,3 +108,16 @@ async def test_the_client_of_npm_pushes_to_talk_and_asks_out_of_band(
     assert silent["conversation_id"] is None
     assert silent["metadata"]["topic"] == "test"
     assert silent["output"][0]["content"][0]["type"] == "output_text"
+
+
+async def test_the_agents_of_npm_approve_a_call_of_a_server_of_tools(
+    serve: Serve, tools: Tools, authority: trustme.CA, tmp_path: Path
+) -> None:
+    server = serve(Caller())
+    url = server.url.replace("http", "ws") + "/v1/realtime?model=any"
+    told = await run("tools.mjs", url, tools.url, authority=authority, folder=tmp_path)
+    assert told["errors"] == []
+    assert told["known"] == ["add", "fail", "long", "wait"]
+    assert (told["asked"], told["called"]) == (["add"], ["5"])
+    assert told["said"] == ["It gave 5."]
+    assert tools.called == 1

@@ -22,6 +22,7 @@ WEATHER: dict[str, Any] = {
     "description": "The weather in a town.",
     "parameters": {"type": "object", "properties": {"town": {"type": "string"}}},
 }
+SERVER = {"type": "mcp", "server_label": "files", "server_url": "http://127.0.0.1:9/mcp"}
 CALL = ReplyChunk(call=FunctionCall("weather", '{"town": "Oslo"}'))
 WORDS = ReplyChunk(user_text="how is it in oslo")
 
@@ -126,7 +127,7 @@ async def test_functions_of_one_response_are_its_own(serve: Serve) -> None:
 
 @pytest.mark.parametrize("part", ["function", "mcp"])
 async def test_a_model_without_functions_says_so_once(serve: Serve, part: str) -> None:
-    tool = WEATHER if part == "function" else {"type": "mcp", "server_label": "files"}
+    tool = WEATHER if part == "function" else SERVER
     server = serve(ScriptedModel([say("Yes.")], reads=True))
     async with line(server) as socket:
         await socket.send(session(tools=[tool]))

@@ -42,7 +42,7 @@ from duologue.events import ClientErred, ClientEvent, Wish
 from duologue.model import NO_TOOLS
 from duologue.settings import PatienceSetting, Settings
 from duologue.transports.realtime.decode_items import decode_item, decode_request
-from duologue.transports.realtime.decode_tools import decode_tools, names_servers
+from duologue.transports.realtime.decode_tools import decode_tools
 from duologue.transports.realtime.fields import Listed, Shape, validate
 from duologue.transports.realtime.formats import Reader, bytes_of, check, read
 
@@ -300,9 +300,7 @@ def _decode(fields: dict[str, Any], settings: Settings) -> ClientEvent:
     if kind == _RESPOND:
         return decode_request(fields, settings.tools)
     if kind == "session.update":
-        session = fields.get("session")
-        left_out = ("session.tools",) if names_servers(session) else ()
-        return events.SettingsChanged(merge(settings, session), left_out)
+        return events.SettingsChanged(merge(settings, fields.get("session")))
     if not isinstance(kind, str) or kind not in _WITH_FIELDS:
         known = ", ".join([*_WITH_FIELDS, *_PLAIN, _CREATE, _RESPOND])
         raise InvalidEvent(f"the event type {quoted(kind)} is not known here; known are {known}")

@@ -3,12 +3,12 @@
 import secrets
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 
 from duologue.audio import AudioChunk
 from duologue.errors import InvalidEvent, quoted
 from duologue.events import ItemCreated, ReplyRequested
-from duologue.items import Item
+from duologue.items import Item, ToolUse
 from duologue.model import Tools
 from duologue.transports.realtime.decode_tools import decode_tools
 from duologue.transports.realtime.fields import Listed, Shape, validate
@@ -49,12 +49,20 @@ class _Output(BaseModel):
     id: _NAME | None = None
 
 
+class _Approval(BaseModel):
+    type: Literal["mcp_approval_response"]
+    approval_request_id: _NAME
+    approve: StrictBool
+    reason: _TEXT | None = None
+    id: _NAME | None = None
+
+
 class _Reference(BaseModel):
     type: Literal["item_reference"]
     id: _NAME
 
 
-_AnyItem = Annotated[_Message | _Call | _Output, Field(discriminator="type")]
+_AnyItem = Annotated[_Message | _Call | _Output | _Approval, Field(discriminator="type")]
 _Input = Annotated[_Message | _Call | _Output | _Reference, Field(discriminator="type")]
 
 
@@ -80,6 +88,7 @@ class _Request(BaseModel):
 _CONTENT_SHAPE: Shape = dict.fromkeys(["type", "text", "transcript", "audio"])
 _ITEM_SHAPE: Shape = {
     **dict.fromkeys(["type", "role", "id", "name", "arguments", "call_id", "output"]),
+    **dict.fromkeys(["approval_request_id", "approve", "reason"]),
     "content": Listed(16, _CONTENT_SHAPE),
 }
 _CREATE_SHAPE: Shape = {"item": _ITEM_SHAPE, "previous_item_id": None}
@@ -136,7 +145,7 @@ def _part(part: _Message | _Call | _Output | _Reference) -> Item | str:
     return part.id if isinstance(part, _Reference) else _item(part, None)
 
 
-def _item(item: _Message | _Call | _Output, sound: AudioChunk | None) -> Item:
+def _item(item: _Message | _Call | _Output | _Approval, sound: AudioChunk | None) -> Item:
     name = item.id or f"item_{secrets.token_hex(12)}"
     match item:
         case _Call():
@@ -157,6 +166,15 @@ def _item(item: _Message | _Call | _Output, sound: AudioChunk | None) -> Item:
                 item.output,
                 status="completed",
                 call_id=item.call_id,
+            )
+        case _Approval():
+            return Item(
+                name,
+                "user",
+                "mcp_approval_response",
+                item.reason or "",
+                status="completed",
+                tool=ToolUse(request_id=item.approval_request_id, approved=item.approve),
             )
     texts, heard = [], None
     for part in item.content:

@@ -11,7 +11,7 @@ import base64
 import json
 import secrets
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from openai.types import realtime as wire
 from openai.types.realtime.realtime_server_event import ConversationItemRetrieved
@@ -19,12 +19,22 @@ from pydantic import BaseModel
 
 from duologue import events
 from duologue.audio import REPLY_RATE, AudioChunk, LineFormat
-from duologue.items import Item
-from duologue.model import Function, Tools
 from duologue.settings import Settings
+from duologue.transports.realtime.encode_items import (
+    any_item,
+    assistant_item,
+    event_id,
+    event_of,
+    message,
+    whole,
+)
+from duologue.transports.realtime.encode_tools import (
+    ToolEvent,
+    encode_call,
+    encode_tools,
+    tool_fields,
+)
 from duologue.transports.realtime.formats import Writer
-
-_Model = TypeVar("_Model", bound=BaseModel)
 
 _DELTA = REPLY_RATE  # samples of one delta: 64 KiB of base64, where some clients take 512
 _PAIRS = 16  # of metadata
@@ -54,6 +64,9 @@ class Encoder:
         self._session = "", 0  # its id, and when it ends, by Unix time
         self._writer = Writer("pcm24")
         self._outputs: dict[str, list[str]] = {}  # ids of the items of each response under way
+        self._calls: dict[
+            str, int
+        ] = {}  # id of a call of a server that is under way -> its output_index
 
     def encode(self, event: events.ServerEvent) -> Iterator[str]:
         """The messages for one event, none to many."""
@@ -64,8 +77,9 @@ class Encoder:
         if isinstance(event, events.SessionStarted | events.SettingsApplied):
             yield self._session_message(event)
             return
-        for message in self._messages(event):
-            yield message.to_json(indent=None)  # type: ignore[attr-defined]
+        told = self._tools(event) if isinstance(event, ToolEvent) else self._messages(event)
+        for each in told:
+            yield each.to_json(indent=None)  # type: ignore[attr-defined]
 
     def _messages(self, event: events.ServerEvent) -> Iterator[BaseModel]:
         match event:
@@ -83,7 +97,7 @@ class Encoder:
                 yield from _item_added(event)
             case events.ItemsWithdrawn(item_ids):
                 for item_id in item_ids:
-                    yield _event(wire.ConversationItemDeletedEvent, item_id=item_id)
+                    yield event_of(wire.ConversationItemDeletedEvent, item_id=item_id)
             case _:
                 yield _SIMPLE[type(event)](event)
 
@@ -97,21 +111,21 @@ class Encoder:
             self._writer = Writer(settings.sound_out)
         name, ends = self._session
         session = session_fields(self._model, settings, name, ends)
-        return json.dumps({"type": kind, "event_id": _event_id(), "session": session})
+        return json.dumps({"type": kind, "event_id": event_id(), "session": session})
 
     def _reply_delta(self, event: events.ReplyDelta) -> Iterator[BaseModel]:
         content = self._content(event.response_id, event.item_id)
         if event.text:
             words = wire.ResponseAudioTranscriptDeltaEvent
             kind = words if event.aloud else wire.ResponseTextDeltaEvent
-            yield _event(kind, **content, delta=_whole(event.text))
+            yield event_of(kind, **content, delta=whole(event.text))
         if event.audio:
             samples = event.audio.at(REPLY_RATE).samples
             for start in range(0, len(samples), _DELTA):
                 piece = AudioChunk(samples[start : start + _DELTA], REPLY_RATE)
                 if data := self._writer.push(piece):
                     sound = base64.b64encode(data).decode()
-                    yield _event(wire.ResponseAudioDeltaEvent, **content, delta=sound)
+                    yield event_of(wire.ResponseAudioDeltaEvent, **content, delta=sound)
 
     def _output(self, response_id: str, item_id: str) -> dict[str, Any]:
         """Which part of a response an item is."""
@@ -124,58 +138,50 @@ class Encoder:
         return {**self._output(response_id, item_id), "item_id": item_id, "content_index": 0}
 
     def _reply_item(self, event: events.ReplyItemAdded) -> Iterator[BaseModel]:
-        item = _assistant_item(event.item_id, "in_progress")
+        item = assistant_item(event.item_id, "in_progress")
         output = self._output(event.response_id, event.item_id)
-        yield _event(wire.ResponseOutputItemAddedEvent, **output, item=item)
+        yield event_of(wire.ResponseOutputItemAddedEvent, **output, item=item)
         if event.asked.in_band:
-            yield _event(wire.ConversationItemAdded, item=item, previous_item_id=event.previous_id)
+            yield event_of(
+                wire.ConversationItemAdded, item=item, previous_item_id=event.previous_id
+            )
         part = _part("", aloud=event.asked.aloud)
         content = self._content(event.response_id, event.item_id)
-        yield _event(wire.ResponseContentPartAddedEvent, **content, part=part)
+        yield event_of(wire.ResponseContentPartAddedEvent, **content, part=part)
 
     def _call(self, event: events.FunctionCalled) -> Iterator[BaseModel]:
-        """A call is told as a whole."""
-        item, previous = event.item, event.previous_id
-        begun = {**_any_item(item), "status": "in_progress", "arguments": ""}
-        output = self._output(event.response_id, item.id)
-        about = {**output, "item_id": item.id, "call_id": item.call_id}
-        arguments = _whole(item.text)
-        yield _event(wire.ResponseOutputItemAddedEvent, **output, item=begun)
-        if event.asked.in_band:
-            yield _event(wire.ConversationItemAdded, item=begun, previous_item_id=previous)
-        yield _event(wire.ResponseFunctionCallArgumentsDeltaEvent, **about, delta=arguments)
-        yield _event(
-            wire.ResponseFunctionCallArgumentsDoneEvent,
-            **about,
-            name=item.name,
-            arguments=arguments,
-        )
-        yield _event(wire.ResponseOutputItemDoneEvent, **output, item=_any_item(item))
-        if event.asked.in_band:
-            yield _event(wire.ConversationItemDone, item=_any_item(item), previous_item_id=previous)
+        output = self._output(event.response_id, event.item.id)
+        if event.item.kind == "mcp_call":
+            self._calls[event.item.id] = output["output_index"]
+        yield from encode_call(event, output)
+
+    def _tools(self, event: ToolEvent) -> Iterator[BaseModel]:
+        yield from encode_tools(event, self._calls.get(event.item.id, 0))
+        if isinstance(event, events.ToolCallEnded):
+            self._calls.pop(event.item.id, None)
 
     def _reply_done(self, event: events.ReplyDone) -> Iterator[BaseModel]:
         asked = event.asked
         status, details = _outcome(event)
-        items = {call.id: _any_item(call) for call in event.calls}
+        items = {call.id: any_item(call) for call in event.calls}
         if event.item_id:
-            text = _whole(event.text)
+            text = whole(event.text)
             finished = "completed" if status == "completed" else "incomplete"
-            item = _assistant_item(event.item_id, finished, text, aloud=asked.aloud)
+            item = assistant_item(event.item_id, finished, text, aloud=asked.aloud)
             items[event.item_id] = item
             content = self._content(event.response_id, event.item_id)
             if asked.aloud is False:
-                yield _event(wire.ResponseTextDoneEvent, **content, text=text)
+                yield event_of(wire.ResponseTextDoneEvent, **content, text=text)
             else:
-                yield _event(wire.ResponseAudioDoneEvent, **content)
-                yield _event(wire.ResponseAudioTranscriptDoneEvent, **content, transcript=text)
+                yield event_of(wire.ResponseAudioDoneEvent, **content)
+                yield event_of(wire.ResponseAudioTranscriptDoneEvent, **content, transcript=text)
             part = _part(text, aloud=asked.aloud)
-            yield _event(wire.ResponseContentPartDoneEvent, **content, part=part)
+            yield event_of(wire.ResponseContentPartDoneEvent, **content, part=part)
             output = self._output(event.response_id, event.item_id)
-            yield _event(wire.ResponseOutputItemDoneEvent, **output, item=item)
+            yield event_of(wire.ResponseOutputItemDoneEvent, **output, item=item)
             if asked.in_band:
                 previous = event.previous_id
-                yield _event(wire.ConversationItemDone, item=item, previous_item_id=previous)
+                yield event_of(wire.ConversationItemDone, item=item, previous_item_id=previous)
         timings = event.timings.metadata() if event.timings else {}
         response = _response(
             event.response_id,
@@ -186,7 +192,7 @@ class Encoder:
             metadata=_metadata(asked, timings),
             usage=_NO_USAGE,
         )
-        yield _event(wire.ResponseDoneEvent, response=response)
+        yield event_of(wire.ResponseDoneEvent, response=response)
 
 
 def session_fields(model: str, settings: Settings, name: str, ends: int) -> dict[str, Any]:
@@ -228,8 +234,7 @@ def _session(model: str, settings: Settings) -> dict[str, Any]:
             },
             "output": {"format": _FORMATS[settings.sound_out], "voice": "default", "speed": 1.0},
         },
-        "tools": [_function(function) for function in settings.tools.functions],
-        "tool_choice": _choice(settings.tools),
+        **tool_fields(settings.tools),
         "max_output_tokens": "inf",
         "tracing": None,
         "truncation": "auto",
@@ -264,19 +269,6 @@ def _written(model: str, settings: Settings) -> dict[str, Any]:
     return {"model": model, **({"language": settings.language} if settings.language else {})}
 
 
-def _function(function: Function) -> dict[str, Any]:
-    return {
-        "type": "function",
-        "name": function.name,
-        "description": function.description,
-        "parameters": dict(function.parameters),
-    }
-
-
-def _choice(tools: Tools) -> str | dict[str, str]:
-    return {"type": "function", "name": tools.only} if tools.only else tools.choice
-
-
 def _ending(settings: Settings) -> dict[str, Any]:
     """How the end of a turn is found."""
     if settings.patience == "fixed":
@@ -302,20 +294,20 @@ def _extension(event: _Extension) -> str:
 
 def _turn_committed(event: events.TurnCommitted) -> Iterator[BaseModel]:
     item_id, previous = event.item_id, event.previous_id
-    item = _message(item_id, "user", "completed", [{"type": "input_audio", "transcript": None}])
-    yield _event(wire.InputAudioBufferCommittedEvent, item_id=item_id, previous_item_id=previous)
-    yield _event(wire.ConversationItemAdded, item=item, previous_item_id=previous)
-    yield _event(wire.ConversationItemDone, item=item, previous_item_id=previous)
+    item = message(item_id, "user", "completed", [{"type": "input_audio", "transcript": None}])
+    yield event_of(wire.InputAudioBufferCommittedEvent, item_id=item_id, previous_item_id=previous)
+    yield event_of(wire.ConversationItemAdded, item=item, previous_item_id=previous)
+    yield event_of(wire.ConversationItemDone, item=item, previous_item_id=previous)
 
 
 def _item_added(event: events.ItemAdded) -> Iterator[BaseModel]:
-    item = _any_item(event.item)
-    yield _event(wire.ConversationItemAdded, item=item, previous_item_id=event.previous_id)
-    yield _event(wire.ConversationItemDone, item=item, previous_item_id=event.previous_id)
+    item = any_item(event.item)
+    yield event_of(wire.ConversationItemAdded, item=item, previous_item_id=event.previous_id)
+    yield event_of(wire.ConversationItemDone, item=item, previous_item_id=event.previous_id)
 
 
 def _speech_started(event: events.TurnStarted | events.TurnReopened) -> BaseModel:
-    return _event(
+    return event_of(
         wire.InputAudioBufferSpeechStartedEvent,
         item_id=event.item_id,
         audio_start_ms=_milliseconds(event.at),
@@ -323,7 +315,7 @@ def _speech_started(event: events.TurnStarted | events.TurnReopened) -> BaseMode
 
 
 def _speech_stopped(event: events.SpeechStopped) -> BaseModel:
-    return _event(
+    return event_of(
         wire.InputAudioBufferSpeechStoppedEvent,
         item_id=event.item_id,
         audio_end_ms=_milliseconds(event.at),
@@ -331,28 +323,28 @@ def _speech_stopped(event: events.SpeechStopped) -> BaseModel:
 
 
 def _overheard(event: events.UserOverheard) -> BaseModel:
-    return _event(
+    return event_of(
         wire.ConversationItemInputAudioTranscriptionDeltaEvent,
         item_id=event.item_id,
         content_index=0,
-        delta=_whole(event.text),
+        delta=whole(event.text),
     )
 
 
 def _transcribed(event: events.UserTranscribed) -> BaseModel:
-    return _event(
+    return event_of(
         wire.ConversationItemInputAudioTranscriptionCompletedEvent,
         item_id=event.item_id,
         content_index=0,
-        transcript=_whole(event.text),
+        transcript=whole(event.text),
         usage={"type": "duration", "seconds": event.seconds},
     )
 
 
 def _not_transcribed(event: events.UserNotTranscribed) -> BaseModel:
     error = event.error
-    message = _whole(str(error))
-    return _event(
+    message = whole(str(error))
+    return event_of(
         wire.ConversationItemInputAudioTranscriptionFailedEvent,
         item_id=event.item_id,
         content_index=0,
@@ -361,7 +353,7 @@ def _not_transcribed(event: events.UserNotTranscribed) -> BaseModel:
 
 
 def _truncated(event: events.ReplyTruncated) -> BaseModel:
-    return _event(
+    return event_of(
         wire.ConversationItemTruncatedEvent,
         item_id=event.item_id,
         content_index=0,
@@ -370,7 +362,7 @@ def _truncated(event: events.ReplyTruncated) -> BaseModel:
 
 
 def _idle(event: events.IdleTimedOut) -> BaseModel:
-    return _event(
+    return event_of(
         wire.InputAudioBufferTimeoutTriggered,
         item_id=f"item_{secrets.token_hex(12)}",
         audio_start_ms=_milliseconds(event.start),
@@ -380,12 +372,12 @@ def _idle(event: events.IdleTimedOut) -> BaseModel:
 
 def _error(event: events.ErrorOccurred) -> BaseModel:
     error = event.error
-    return _event(
+    return event_of(
         wire.RealtimeErrorEvent,
         error={
             "type": error.type,
             "code": error.code,
-            "message": _whole(str(error)),
+            "message": whole(str(error)),
             "param": error.param,
             "event_id": event.event_id,
         },
@@ -396,15 +388,15 @@ _SIMPLE: dict[type, Callable[[Any], BaseModel]] = {
     events.TurnStarted: _speech_started,
     events.TurnReopened: _speech_started,
     events.SpeechStopped: _speech_stopped,
-    events.ReplyStarted: lambda event: _event(
+    events.ReplyStarted: lambda event: event_of(
         wire.ResponseCreatedEvent,
         response=_response(event.response_id, event.asked, "in_progress"),
     ),
-    events.ItemSent: lambda event: _event(ConversationItemRetrieved, item=_any_item(event.item)),
-    events.ItemDeleted: lambda event: _event(
+    events.ItemSent: lambda event: event_of(ConversationItemRetrieved, item=any_item(event.item)),
+    events.ItemDeleted: lambda event: event_of(
         wire.ConversationItemDeletedEvent, item_id=event.item_id
     ),
-    events.AudioCleared: lambda _: _event(wire.InputAudioBufferClearedEvent),
+    events.AudioCleared: lambda _: event_of(wire.InputAudioBufferClearedEvent),
     events.UserOverheard: _overheard,
     events.UserTranscribed: _transcribed,
     events.UserNotTranscribed: _not_transcribed,
@@ -414,68 +406,11 @@ _SIMPLE: dict[type, Callable[[Any], BaseModel]] = {
 }
 
 
-def _event(model: type[_Model], **fields: Any) -> _Model:
-    """An event of this kind, with an id of its own."""
-    (kind,) = model.model_fields["type"].annotation.__args__  # type: ignore[union-attr]
-    return model.model_validate({"type": kind, "event_id": _event_id(), **fields})
-
-
-def _event_id() -> str:
-    return f"event_{secrets.token_hex(8)}"
-
-
 def _part(text: str, *, aloud: bool | None) -> dict[str, Any]:
     """The content of a reply as the events of its parts have it."""
     return (
         {"type": "text", "text": text} if aloud is False else {"type": "audio", "transcript": text}
     )
-
-
-def _message(item_id: str, role: str, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "type": "message",
-        "object": "realtime.item",
-        "id": item_id,
-        "role": role,
-        "status": status,
-        "content": content,
-    }
-
-
-def _assistant_item(
-    item_id: str, status: str, text: str | None = None, *, aloud: bool | None = True
-) -> dict[str, Any]:
-    content = []
-    if text is not None:
-        spoken = {"type": "output_audio", "transcript": text}
-        content = [{"type": "output_text", "text": text} if aloud is False else spoken]
-    return _message(item_id, "assistant", status, content)
-
-
-def _any_item(item: Item) -> dict[str, Any]:
-    """An item as it is now."""
-    status = "in_progress" if item.status == "in_progress" else "completed"
-    if item.status in ("interrupted", "failed"):
-        status = "incomplete"
-    if item.kind != "message":
-        call = {"name": item.name, "arguments": item.text}
-        fields = call if item.kind == "function_call" else {"output": item.text}
-        return {
-            "type": item.kind,
-            "object": "realtime.item",
-            "id": item.id,
-            "status": "completed",
-            "call_id": item.call_id,
-            **fields,
-        }
-    if item.role == "assistant":
-        aloud = any(chunk.audio for chunk in item.spoken)
-        return _assistant_item(item.id, status, _whole(item.said), aloud=aloud)
-    if item.sound:
-        content = {"type": "input_audio", "transcript": item.words}
-    else:
-        content = {"type": "input_text", "text": item.text}
-    return _message(item.id, item.role, "completed", [content])
 
 
 def _response(
@@ -508,15 +443,10 @@ def _outcome(event: events.ReplyDone) -> tuple[str, dict[str, Any] | None]:
     if event.reason == "completed":
         return "completed", None
     if event.error:
-        message = _whole(str(event.error))
+        message = whole(str(event.error))
         error = {"type": event.error.type, "code": event.error.code, "message": message}
         return "failed", {"type": "failed", "error": error}
     return "cancelled", {"type": "cancelled", "reason": event.reason}
-
-
-def _whole(text: str) -> str:
-    """The text without halves of characters (lone surrogates), which cannot be sent."""
-    return text.encode(errors="replace").decode()
 
 
 def _milliseconds(seconds: float | None) -> int | None:
