@@ -22,7 +22,7 @@ check: .venv/dev.done .venv/npm.done
 	@$(BIN)/duologue pull && $(BIN)/python -m pytest -p no:cacheprovider
 
 nightly: .venv/dev.done
-	@SESSIONS=20000 $(BIN)/python -m pytest -p no:cacheprovider tests/test_random_sessions.py
+	@SESSIONS=20000 $(BIN)/python -m pytest -p no:cacheprovider tests/conversation/test_random_sessions.py
 
 pythons: .venv/dev.done
 	@$(BIN)/duologue pull && $(BIN)/python tests/pythons.py

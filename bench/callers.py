@@ -17,7 +17,7 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 
 from duologue.audio import AudioChunk, silence
-from duologue.sound_files import read_audio
+from duologue.audio.files import read_audio
 
 RATE = 24_000
 CHUNK = 0.04

@@ -17,16 +17,16 @@ from bench.load import RECORDINGS, callers, lateness, percentile
 from bench.server import Server
 from duologue import weights
 from duologue.audio import INPUT_RATE
-from duologue.items import Item
-from duologue.model import NO_TOOLS
+from duologue.audio.files import read_audio
+from duologue.conversation.items import Item
 from duologue.models.cascade.clauses import Clauses
 from duologue.models.cascade.kokoro import Kokoro
 from duologue.models.cascade.language import LanguageModel
 from duologue.models.cascade.parts import AnswerCut
 from duologue.models.cascade.prompt import SMALL, messages
 from duologue.models.cascade.whisper import Whisper
-from duologue.sound_files import read_audio
 from duologue.timings import Timings
+from duologue.tools import NO_TOOLS
 
 _QUESTIONS = (
     "What is your name?",

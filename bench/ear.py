@@ -16,15 +16,16 @@ from rigs.recordings import QUESTIONS, RECORDINGS, recordings, words, wrong
 
 from bench.load import RECORDINGS as SHARED
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
-from duologue.effects import Overhear
-from duologue.events import Overheard, SpeechStarted, TurnEnded
-from duologue.model import Prompt
+from duologue.audio.files import read_audio
+from duologue.conversation.effects import Overhear
+from duologue.conversation.events import Overheard
+from duologue.conversation.overhearing import Overhearing
+from duologue.conversation.prompt import Prompt
+from duologue.ears.vad import Silero
 from duologue.models.cascade.whisper import Whisper
-from duologue.overhearing import Overhearing
 from duologue.settings import Settings
-from duologue.sound_files import read_audio
-from duologue.turn import WINDOW, TurnDetector
-from duologue.vad import Silero
+from duologue.turns.detector import WINDOW, TurnDetector
+from duologue.turns.events import SpeechStarted, TurnEnded
 
 _MINUTES = 10
 _EARLIEST = (

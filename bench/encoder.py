@@ -17,14 +17,14 @@ from rigs import recordings
 from bench.load import RECORDINGS
 from duologue import weights
 from duologue.audio import INPUT_RATE, Samples
-from duologue.cpus import cpus
-from duologue.log_mel import frames_of, log_mel
+from duologue.audio.files import read_audio
+from duologue.audio.log_mel import frames_of, log_mel
 from duologue.models.mini_omni.arrangement import quantise
 from duologue.models.mini_omni.cpu.encoder import Encoder, cosines
-from duologue.nets.shapes import EncoderShape
-from duologue.nets.window import exact, pooled
-from duologue.openvino import ov
-from duologue.sound_files import read_audio
+from duologue.models.mini_omni.nets.shapes import EncoderShape
+from duologue.models.mini_omni.nets.window import exact, pooled
+from duologue.system.cpus import cpus
+from duologue.system.openvino import ov
 
 TOTAL = EncoderShape().frames
 

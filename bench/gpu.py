@@ -12,16 +12,21 @@ import torch
 from tokenizers import Tokenizer, models
 
 from duologue.audio import INPUT_RATE, AudioChunk
-from duologue.model import Prompt
+from duologue.conversation.prompt import Prompt
 from duologue.models.mini_omni import checkpoint
 from duologue.models.mini_omni.model import MiniOmni
+from duologue.models.mini_omni.nets.lm import language_model
+from duologue.models.mini_omni.nets.shapes import (
+    CODEBOOKS,
+    EncoderShape,
+    LanguageModelShape,
+    SnacShape,
+)
+from duologue.models.mini_omni.nets.snac import snac_decoder
+from duologue.models.mini_omni.nets.whisper import encoder
 from duologue.models.mini_omni.reply import ROWS, Options
 from duologue.models.mini_omni.torch_runtime import TorchRuntime
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from duologue.nets.lm import language_model
-from duologue.nets.shapes import CODEBOOKS, EncoderShape, LanguageModelShape, SnacShape
-from duologue.nets.snac import snac_decoder
-from duologue.nets.whisper import encoder
 
 QUESTION = 3.3  # seconds
 REPLY = 20.0  # seconds: random weights never end one

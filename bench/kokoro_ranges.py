@@ -16,8 +16,8 @@ from duologue.models.cascade.kokoro import network, spectra
 from duologue.models.cascade.kokoro.decoder import STYLE, Network
 from duologue.models.cascade.kokoro.onnx_file import OnnxFile
 from duologue.models.cascade.kokoro.phonemes import Phonemes
-from duologue.onnx import open_network
-from duologue.openvino import ov
+from duologue.system.onnx import open_network
+from duologue.system.openvino import ov
 
 _VOICES = ("af_heart", "af_bella", "am_michael", "bf_emma", "bm_george", "am_fenrir")
 _SENTENCES = (

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from duologue.audio import REPLY_RATE
-from duologue.events import AudioReceived, ReplyDelta
+from duologue.conversation.events import AudioReceived, ReplyDelta
 from duologue.settings import Settings
 from duologue.testing import tone
 from duologue.transports.realtime.decode import decode_message

@@ -14,11 +14,11 @@ import psutil
 
 from bench.server import Server
 from duologue.audio import INPUT_RATE, AudioChunk
-from duologue.end_of_turn import SmartTurn
+from duologue.audio.files import read_audio
+from duologue.ears.end_of_turn import SmartTurn
+from duologue.ears.vad import Silero
 from duologue.settings import Settings
-from duologue.sound_files import read_audio
-from duologue.turn import WINDOW, TurnDetector
-from duologue.vad import Silero
+from duologue.turns.detector import WINDOW, TurnDetector
 
 RECORDINGS = sorted((Path(__file__).parents[2] / "shared/audio").glob("question*.wav"))
 

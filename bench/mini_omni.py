@@ -22,9 +22,9 @@ from bench.load import RECORDINGS
 from bench.page import turns
 from bench.server import Server
 from duologue.audio import INPUT_RATE, REPLY_RATE, Samples
-from duologue.cpus import cpus
+from duologue.audio.files import read_audio
+from duologue.audio.log_mel import frames_of, log_mel
 from duologue.errors import ModelUnavailable
-from duologue.log_mel import frames_of, log_mel
 from duologue.models.mini_omni.arrangement import variant
 from duologue.models.mini_omni.checkpoint import (
     SNAC,
@@ -34,17 +34,23 @@ from duologue.models.mini_omni.checkpoint import (
 )
 from duologue.models.mini_omni.cpu.runtime import CpuRuntime
 from duologue.models.mini_omni.cpu.snac import SnacDecoder
+from duologue.models.mini_omni.nets.shapes import CODEBOOKS
+from duologue.models.mini_omni.nets.snac import snac_decoder
+from duologue.models.mini_omni.nets.snac_stream import (
+    LATENTS,
+    SeededNoise,
+    SnacStream,
+    by_latent,
+    speak,
+)
 from duologue.models.mini_omni.pace import FRAME_SECONDS
 from duologue.models.mini_omni.prompts import Task, question, speech_prompt
 from duologue.models.mini_omni.reply import ROWS
 from duologue.models.mini_omni.runtime import Floats, Runtime, Span
 from duologue.models.mini_omni.torch_runtime import open_torch
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from duologue.nets.shapes import CODEBOOKS
-from duologue.nets.snac import snac_decoder
-from duologue.nets.snac_stream import LATENTS, SeededNoise, SnacStream, by_latent, speak
-from duologue.openvino import ov
-from duologue.sound_files import read_audio
+from duologue.system.cpus import cpus
+from duologue.system.openvino import ov
 
 THREADS = cpus()
 

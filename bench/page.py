@@ -12,7 +12,7 @@ from bench.turns.__main__ import FOLDER as TURNS
 from bench.turns.barge_in import as_loud_as_speech, speech_of, trimmed
 from bench.turns.recordings import load
 from duologue.audio import INPUT_RATE, AudioChunk
-from duologue.sound_files import read_audio
+from duologue.audio.files import read_audio
 
 _TURNS = 4  # of each recording
 _INTERRUPTIONS = 16

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from duologue.audio import INPUT_RATE, AudioChunk, from_pcm16
-from duologue.sound_files import read_audio
+from duologue.audio.files import read_audio
 
 RECORDINGS = Path("/usr/share/pocketsphinx/test/data")
 """Where apt puts them."""

@@ -7,9 +7,9 @@ from typing import TypedDict
 import numpy as np
 
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, Samples, silence
-from duologue.dialogue import Dialogue
-from duologue.effects import Ask, Drop, Effect, Send, Start
-from duologue.events import (
+from duologue.conversation.dialogue import Dialogue
+from duologue.conversation.effects import Ask, Drop, Effect, Send, Start
+from duologue.conversation.events import (
     AudioReceived,
     ChunkGenerated,
     ClientEvent,
@@ -17,11 +17,11 @@ from duologue.events import (
     ReplyDelta,
     Report,
 )
-from duologue.items import Conversation, ReplyChunk
-from duologue.model import Capabilities
-from duologue.patience import Patience
+from duologue.conversation.items import Conversation, ReplyChunk
+from duologue.conversation.prompt import Capabilities
 from duologue.settings import Settings
-from duologue.turn import WINDOW, TurnDetector, Vad
+from duologue.turns.detector import WINDOW, TurnDetector, Vad
+from duologue.turns.patience import Patience
 
 SECONDS = WINDOW / INPUT_RATE
 

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 import numpy as np
 
 from duologue.audio import INPUT_RATE, AudioChunk, silence
-from duologue.events import AudioReceived, UserNotTranscribed
-from duologue.items import ReplyChunk
-from duologue.model import Prompt, Transcriber
-from duologue.session import EndOfTurn, Limits, Session
+from duologue.conversation.events import AudioReceived, UserNotTranscribed
+from duologue.conversation.items import ReplyChunk
+from duologue.conversation.prompt import Prompt
+from duologue.models import Transcriber
+from duologue.session.session import EndOfTurn, Limits, Session
 from duologue.settings import Settings
 from duologue.testing import (
     FakeClock,

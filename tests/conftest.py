@@ -13,14 +13,14 @@ import pytest
 
 from duologue import weights
 from duologue.audio import INPUT_RATE, AudioChunk
-from duologue.config import Config, load_config
-from duologue.model import Ear, SpeechModel, load_model
+from duologue.audio.files import read_audio
+from duologue.models import Ear, SpeechModel, load_model
 from duologue.models.mini_omni.checkpoint import Checkpoint, open_checkpoint
-from duologue.server import Uvicorn, running
-from duologue.session import EndOfTurn
-from duologue.sound_files import read_audio
+from duologue.server.app import Uvicorn, running
+from duologue.server.config import Config, load_config
+from duologue.session.session import EndOfTurn
 from duologue.testing import LoudnessVad
-from duologue.turn import Vad
+from duologue.turns.detector import Vad
 
 # Recordings and golden arrays that are too large for the checkout, where they stand beside it.
 SHARED = Path(__file__).parents[2] / "shared"

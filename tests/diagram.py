@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from duologue.floor import TRANSITIONS, State
+from duologue.conversation.floor import TRANSITIONS, State
 
 DOCUMENT = Path(__file__).parents[1] / "docs/architecture.md"
 _BEGIN, _END = "<!-- the floor: begin -->\n", "<!-- the floor: end -->\n"

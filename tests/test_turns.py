@@ -6,7 +6,7 @@ import pytest
 
 from calls import HELLO, call, replies
 from duologue.audio import INPUT_RATE, silence
-from duologue.events import (
+from duologue.conversation.events import (
     CutMarked,
     ErrorOccurred,
     ItemsWithdrawn,
@@ -17,7 +17,7 @@ from duologue.events import (
     ReplyTruncated,
     TurnCommitted,
 )
-from duologue.model import ReplyChunk
+from duologue.conversation.items import ReplyChunk
 from duologue.settings import Settings
 from duologue.testing import ScriptedModel, say, settle, tone
 

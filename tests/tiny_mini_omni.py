@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from duologue.models.mini_omni.nets.shapes import EncoderShape, LanguageModelShape, SnacShape
 from duologue.models.mini_omni.original import Original
 from duologue.models.mini_omni.random_weights import make_random
-from duologue.nets.shapes import EncoderShape, LanguageModelShape, SnacShape
 
 LANGUAGE_MODEL = LanguageModelShape(
     layers=2,

@@ -8,9 +8,9 @@ from rigs.gate import Gate
 
 from bench.turns.recordings import Clip, Ears, level, windows
 from duologue.audio import INPUT_RATE, AudioChunk, Samples
-from duologue.events import DetectorEvent, SpeechDenied, SpeechStarted, SpeechSuspected
 from duologue.settings import Settings
-from duologue.turn import WINDOW, TurnDetector
+from duologue.turns.detector import WINDOW, TurnDetector
+from duologue.turns.events import DetectorEvent, SpeechDenied, SpeechStarted, SpeechSuspected
 
 _ONSET = 3.0  # seconds of the reply before the sound begins
 _LISTEN = 2.5  # seconds after its onset that are watched

@@ -9,9 +9,9 @@ import numpy as np
 from rigs.turn_tracks import LEVEL, SECONDS, Call, Track, replay
 
 from bench.turns.recordings import Clip, Ears, windows
-from duologue.effects import Ask
-from duologue.patience import Patience
+from duologue.conversation.effects import Ask
 from duologue.settings import PatienceSetting, Settings
+from duologue.turns.patience import Patience
 
 _COUNT = 40
 _AFTER = round(

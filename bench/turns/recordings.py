@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from duologue.audio import INPUT_RATE, Samples
-from duologue.end_of_turn import SmartTurn
+from duologue.audio.files import read_audio
+from duologue.ears.end_of_turn import SmartTurn
+from duologue.ears.vad import Silero, SileroStream
 from duologue.errors import DuologueError
-from duologue.sound_files import read_audio
-from duologue.turn import WINDOW
-from duologue.vad import Silero, SileroStream
+from duologue.turns.detector import WINDOW
 from duologue.weights import cache_folder
 
 CONVERSATIONAL = ("cmd", "cmd2", "cmd_short", "question", "short", "mono", "ami")

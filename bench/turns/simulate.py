@@ -7,11 +7,11 @@ from rigs.turn_tracks import ANSWER, SECONDS, Call, Outcome
 
 from bench.turns.recordings import Clip, Ears, windows
 from duologue.audio import INPUT_RATE
-from duologue.effects import Ask
-from duologue.events import EndOfTurnAnswered
-from duologue.patience import Patience
+from duologue.conversation.effects import Ask
+from duologue.conversation.events import EndOfTurnAnswered
 from duologue.settings import Settings
-from duologue.turn import WINDOW
+from duologue.turns.detector import WINDOW
+from duologue.turns.patience import Patience
 
 
 class Policy(Protocol):

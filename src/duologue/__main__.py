@@ -9,7 +9,7 @@ def main() -> int:
     # That takes a second or two, in which there is nothing to clean up, and nothing but a traceback to say.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from duologue import cpus
+    from duologue.system import cpus
 
     cpus.limit_threads()
     from duologue import cli

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from duologue.audio import LineFormat
-from duologue.model import NO_TOOLS, Tools
+from duologue.tools import NO_TOOLS, Tools
 
 PatienceSetting = Literal["quick", "normal", "patient", "fixed"]
 """How long a pause may be: three settings that go by how finished it sounds, or `Settings.silence`."""

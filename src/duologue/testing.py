@@ -9,10 +9,10 @@ from typing import TypeVar
 import numpy as np
 
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, Samples
+from duologue.conversation.events import ClientEvent, ServerEvent
+from duologue.conversation.items import Conversation, Item, ReplyChunk, Response, Status, Turn
+from duologue.conversation.prompt import Capabilities, Prompt
 from duologue.errors import DuologueError, NotOffered
-from duologue.events import ClientEvent, ServerEvent
-from duologue.items import Conversation, Item, ReplyChunk, Response, Status, Turn
-from duologue.model import Capabilities, Prompt
 
 _Event = TypeVar("_Event")
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from conftest import serving
-from duologue.config import load_config
-from duologue.server import Uvicorn
+from duologue.server.app import Uvicorn
+from duologue.server.config import load_config
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from duologue.server import Uvicorn
+from duologue.server.app import Uvicorn
 from duologue.transports.identity import Identity
 
 

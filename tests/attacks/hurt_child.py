@@ -7,8 +7,8 @@ import os
 import signal
 import time
 
-from duologue import sound_child
 from duologue.audio import AudioChunk
+from duologue.audio import child as sound_child
 from duologue.testing import tone
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from duologue import child
+from duologue.system import child
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import sys
 
 from conftest import serving
-from duologue.config import load_config
+from duologue.server.config import load_config
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from attacks.doors import Door, ask, doors, port_of
 from conftest import Serve
-from duologue.server import Uvicorn
+from duologue.server.app import Uvicorn
 
 LIMIT = 2**20
 

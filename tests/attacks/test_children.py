@@ -23,15 +23,16 @@ pytest.importorskip("espeakng_loader")
 
 from rigs.processes import children
 
-from duologue import child as child_module
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate
-from duologue.child import Child, Kept
+from duologue.conversation.prompt import Prompt
 from duologue.errors import ModelFailed, ModelUnavailable
-from duologue.model import Prompt, SpeechModel, load_model
+from duologue.models import SpeechModel, load_model
 from duologue.models.cascade import language, whisper
 from duologue.models.cascade.whisper import Whisper
+from duologue.models.watched import Watched
+from duologue.system import child as child_module
+from duologue.system.child import Child, Kept
 from duologue.testing import ScriptedModel, tone
-from duologue.watched import Watched
 from models.cascade.rig import collect, needs_weights, said, spoken, together
 
 HEARS, THINKS = "whisper_child", "llama_child"

@@ -10,12 +10,12 @@ import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("tokenizers")
-pytest.importorskip("duologue.openvino")
+pytest.importorskip("duologue.system.openvino")
 
 from duologue import cli, weights
+from duologue.conversation.prompt import Prompt
 from duologue.errors import DuologueError, ModelUnavailable
-from duologue.model import Prompt, load_model
-from duologue.models import mini_omni
+from duologue.models import load_model, mini_omni
 from duologue.models.mini_omni.arrangement import is_made, variant
 from duologue.models.mini_omni.checkpoint import (
     Checkpoint,
@@ -206,7 +206,7 @@ def test_an_empty_folder_hides_no_random_weights(checkpoint: Checkpoint) -> None
 
 async def test_weights_that_are_no_numbers_are_no_sound(checkpoint: Checkpoint) -> None:
     """Sealed as they are: what a wrong conversion would give."""
-    from duologue.watched import Watched
+    from duologue.models.watched import Watched
 
     path = checkpoint.folder / "snac.safetensors"
     tensors = {name: np.array(array) for name, array in read_tensors(path).items()}

@@ -12,8 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from calls import Call, call
 from conftest import Serve
 from duologue.audio import INPUT_RATE, AudioChunk, silence
-from duologue.errors import ClientTooSlow, InvalidEvent, TooManyErrors
-from duologue.events import (
+from duologue.conversation.events import (
     AudioReceived,
     ClearRequested,
     ClientErred,
@@ -27,8 +26,9 @@ from duologue.events import (
     UserNotTranscribed,
     UserTranscribed,
 )
-from duologue.items import Item
-from duologue.session import Limits, Session
+from duologue.conversation.items import Item
+from duologue.errors import ClientTooSlow, InvalidEvent, TooManyErrors
+from duologue.session.session import Limits, Session
 from duologue.settings import Settings
 from duologue.testing import ScriptedModel, say, settle, tone
 from transports.realtime.messages import append, message

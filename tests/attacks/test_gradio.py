@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from attacks.doors import ask, doors
-from duologue.server import Uvicorn
+from duologue.server.app import Uvicorn
 
 pytest.importorskip("gradio", reason="the page's packages are not installed")
 

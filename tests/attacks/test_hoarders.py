@@ -8,9 +8,9 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from conftest import Serve
-from duologue import server as server_module
 from duologue.errors import InvalidSetting
-from duologue.server import Uvicorn, bind
+from duologue.server import app as server_module
+from duologue.server.app import Uvicorn, bind
 from duologue.testing import ScriptedModel, say, tone
 from duologue.transports import identity
 from transports.realtime.messages import append, message

@@ -6,7 +6,7 @@ import pytest
 
 from attacks.doors import ask, denial, doors, port_of, refusal
 from conftest import Serve
-from duologue.server import Uvicorn
+from duologue.server.app import Uvicorn
 
 EVIL = "evil.example:7860"
 

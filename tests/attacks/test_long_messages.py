@@ -12,8 +12,8 @@ import pytest
 from pydantic import BaseModel
 
 from duologue.audio import REPLY_RATE, AudioChunk, silence, unbase64
+from duologue.conversation.events import AudioReceived, ClientErred, ClientEvent
 from duologue.errors import InvalidAudio, MessageTooBig
-from duologue.events import AudioReceived, ClientErred, ClientEvent
 from duologue.settings import Settings
 from duologue.testing import tone
 from duologue.transports.realtime.decode import SHORT, decode_event, decode_message

@@ -7,7 +7,7 @@ import pytest
 from calls import Call, call
 from conftest import Serve
 from duologue.audio import INPUT_RATE, silence
-from duologue.events import (
+from duologue.conversation.events import (
     AudioReceived,
     IdleTimedOut,
     ReplyDone,

@@ -4,7 +4,7 @@ import pytest
 
 from attacks.doors import ask, doors, line, port_of, refusal
 from conftest import Serve
-from duologue.server import Uvicorn
+from duologue.server.app import Uvicorn
 
 FOREIGN = (
     "http://evil.example",

@@ -5,7 +5,7 @@ import pytest
 from attacks.doors import ask, cookie_of
 from conftest import Serve
 from duologue.audio import INPUT_RATE
-from duologue.items import Item
+from duologue.conversation.items import Item
 from duologue.testing import tone
 
 

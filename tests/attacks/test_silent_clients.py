@@ -17,9 +17,9 @@ import pytest
 from websockets.sync.client import connect
 
 from conftest import Serve
-from duologue import connections
 from duologue.audio import to_wav
-from duologue.server import Uvicorn
+from duologue.server import connections
+from duologue.server.app import Uvicorn
 from duologue.testing import ScriptedModel, say, tone
 
 _HEAD = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -161,9 +161,9 @@ def test_the_connections_that_were_silent_longest_make_room(
 _SERVER = """
 import asyncio, logging, resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-from duologue.config import load_config
-from duologue.model import load_model
-from duologue.server import running
+from duologue.server.config import load_config
+from duologue.models import load_model
+from duologue.server.app import running
 from duologue.testing import LoudnessVad
 logging.basicConfig(level="WARNING")
 

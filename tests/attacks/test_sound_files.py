@@ -138,9 +138,9 @@ async def test_nothing_is_left_of_a_server_that_is_killed() -> None:
 @pytest.fixture
 def hurt(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of a server whose "files" are words: what they do to the process that reads them."""
-    monkeypatch.setattr("duologue.sound_files._CHILD", "attacks.hurt_child")
+    monkeypatch.setattr("duologue.audio.files._CHILD", "attacks.hurt_child")
     # Or on a busy machine what never ends is ended by the clock first, and that is the machine's fault.
-    monkeypatch.setattr("duologue.sound_files._SLACK", 100)
+    monkeypatch.setattr("duologue.audio.files._SLACK", 100)
     monkeypatch.setenv("PYTHONPATH", TESTS, prepend=os.pathsep)
     return serve(chats=2).url
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from duologue import weights
-from duologue.say import ask
+from duologue.cli.say import ask
 from duologue.testing import tone
 
 WATCH = """

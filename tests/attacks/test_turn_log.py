@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
+from duologue.store.figures import TurnLog, read
 from duologue.timings import Timings
-from duologue.turnlog import TurnLog, read
 
 SERVER = """
 import sys
 from contextlib import closing
 from pathlib import Path
 from duologue.timings import Timings
-from duologue.turnlog import TurnLog
+from duologue.store.figures import TurnLog
 name = sys.argv[2]
 with closing(TurnLog(Path(sys.argv[1]))) as log:
     print("open", flush=True)
@@ -188,7 +188,7 @@ def test_the_end_comes_though_the_disk_never_answers(
         answers.wait()
         return connect(*arguments, **options)
 
-    monkeypatch.setattr("duologue.turnlog._END", 0.1)
+    monkeypatch.setattr("duologue.store.figures._END", 0.1)
     monkeypatch.setattr(sqlite3, "connect", hang)
     keep(log, "t1", "t2")
     log.close()

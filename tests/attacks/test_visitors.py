@@ -10,8 +10,8 @@ import pytest
 from attacks.doors import ask, cookie_of, doors, line, port_of
 from conftest import Serve
 from duologue.audio import INPUT_RATE
-from duologue.items import Item
-from duologue.server import Uvicorn
+from duologue.conversation.items import Item
+from duologue.server.app import Uvicorn
 from duologue.testing import tone
 from duologue.transports.identity import read_secret
 

@@ -14,9 +14,9 @@ from websockets.exceptions import ConnectionClosed
 
 from calls import call
 from conftest import Serve
+from conversation.test_dialogue import check_told
 from duologue.audio import REPLY_RATE, Downsampler, from_pcm16, silence
-from duologue.errors import InvalidEvent
-from duologue.events import (
+from duologue.conversation.events import (
     AudioReceived,
     ClientErred,
     ClientEvent,
@@ -24,13 +24,13 @@ from duologue.events import (
     SettingsApplied,
     SettingsChanged,
 )
-from duologue.server import Uvicorn
-from duologue.session import Limits
+from duologue.errors import InvalidEvent
+from duologue.server.app import Uvicorn
+from duologue.session.session import Limits
 from duologue.settings import Settings
 from duologue.testing import ScriptedModel, say, tone
 from duologue.transports.realtime.decode import decode_message
 from duologue.transports.realtime.encode import Encoder
-from test_dialogue import check_told
 from transports.realtime.messages import append, message, update
 from transports.realtime.test_endpoint import sessions_become
 

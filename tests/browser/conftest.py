@@ -11,11 +11,11 @@ from playwright.async_api import Browser, expect
 from rigs.browser import LIMIT, Page, chromium, find_chromium, open_page
 
 from conftest import serving
-from duologue.config import load_config
-from duologue.end_of_turn import SmartTurn
-from duologue.model import SpeechModel
-from duologue.server import Uvicorn
-from duologue.vad import Silero
+from duologue.ears.end_of_turn import SmartTurn
+from duologue.ears.vad import Silero
+from duologue.models import SpeechModel
+from duologue.server.app import Uvicorn
+from duologue.server.config import load_config
 
 ServePage = Callable[..., Uvicorn]
 Open = Callable[..., Coroutine[Any, Any, Page]]

@@ -13,8 +13,9 @@ from rigs.browser import Page
 
 from browser.conftest import Open, ServePage
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
-from duologue.model import Prompt, ReplyChunk
-from duologue.server import Uvicorn
+from duologue.conversation.items import ReplyChunk
+from duologue.conversation.prompt import Prompt
+from duologue.server.app import Uvicorn
 from duologue.testing import ScriptedModel, say, turn_items
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -12,7 +12,7 @@ from rigs.browser import Page
 
 from browser.conftest import Open, ServePage
 from duologue.audio import AudioChunk
-from duologue.server import bind
+from duologue.server.app import bind
 from duologue.testing import ScriptedModel, say
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -21,7 +21,7 @@ from websockets.http11 import Request, Response
 from browser.conftest import Open, ServePage
 from browser.relay import Relay, relaying
 from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16
-from duologue.server import bind
+from duologue.server.app import bind
 from duologue.testing import ScriptedModel, say
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from browser.conftest import Open, ServePage
 from duologue.audio import AudioChunk
-from duologue.model import SpeechModel, load_model
+from duologue.models import SpeechModel, load_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

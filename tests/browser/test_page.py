@@ -15,7 +15,7 @@ from rigs.browser import Page, chromium, open_page
 
 from browser.conftest import Open, ServePage
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate
-from duologue.server import Uvicorn, bind
+from duologue.server.app import Uvicorn, bind
 from duologue.testing import ScriptedModel, say
 from transports.chats import Gate, wait_for
 

@@ -11,7 +11,7 @@ from rigs.browser import Page
 
 from browser.conftest import Open, ServePage
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, Samples, concatenate
-from duologue.model import ReplyChunk
+from duologue.conversation.items import ReplyChunk
 from duologue.testing import ScriptedModel, say
 from transports.chats import Gate
 

@@ -11,7 +11,7 @@ from playwright.async_api import Browser, expect
 from rigs.browser import Page, chromium, open_page
 
 from browser.conftest import Open, ServePage
-from duologue.server import Uvicorn, bind
+from duologue.server.app import Uvicorn, bind
 from duologue.testing import ScriptedModel
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

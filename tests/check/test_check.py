@@ -16,9 +16,9 @@ from duologue import cli
 from duologue.audio import REPLY_RATE, concatenate, silence
 from duologue.check import CHECKS, Card, Finding, Trial, examine, line_of, lines
 from duologue.check.clients import CLIENTS
+from duologue.conversation.items import FunctionCall, ReplyChunk
+from duologue.conversation.prompt import Prompt
 from duologue.errors import InvalidApiKey, InvalidSetting, Unreachable
-from duologue.items import FunctionCall, ReplyChunk
-from duologue.model import Prompt
 from duologue.testing import ScriptedModel, say, tone
 
 Fault = Callable[[dict[str, Any]], dict[str, Any] | None]

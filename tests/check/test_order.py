@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from duologue.check.order import Order
-from duologue.events import (
+from duologue.conversation.events import (
     ReplyDelta,
     ReplyDone,
     ReplyItemAdded,

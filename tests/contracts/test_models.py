@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, silence
+from duologue.conversation.items import ReplyChunk
+from duologue.conversation.prompt import Prompt
 from duologue.errors import ModelUnavailable
-from duologue.model import Prompt, ReplyChunk, SpeechModel, load_model
+from duologue.models import SpeechModel, load_model
 from duologue.testing import tone
 
 

@@ -15,13 +15,14 @@ from websockets.http11 import Request, Response
 
 from conftest import Serve
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, silence
+from duologue.conversation.items import FunctionCall, Item, ReplyChunk
+from duologue.conversation.prompt import Prompt
 from duologue.errors import InvalidSetting, ModelFailed, ModelUnavailable
-from duologue.items import FunctionCall, Item, ReplyChunk
-from duologue.model import Function, Prompt, Tools
 from duologue.models import realtime
 from duologue.models.echo import Echo
 from duologue.models.realtime import Realtime, load
 from duologue.testing import ScriptedModel, say, tone, turn_items
+from duologue.tools import Function, Tools
 from transports.realtime.messages import append, message
 from transports.realtime.test_endpoint import hear, line
 

@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from duologue.audio import AudioChunk, to_wav
-from duologue.server import Uvicorn
+from duologue.server.app import Uvicorn
 from duologue.testing import tone
 
 FRAME = 2048  # samples of the original's frame

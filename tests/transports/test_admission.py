@@ -9,7 +9,7 @@ from websockets.exceptions import InvalidStatus
 
 from conftest import Serve
 from duologue.errors import InvalidApiKey, OriginNotAllowed
-from duologue.server import Uvicorn
+from duologue.server.app import Uvicorn
 from duologue.transports.admission import Admission
 
 

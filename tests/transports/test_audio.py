@@ -9,8 +9,8 @@ import pytest
 
 from conftest import Serve
 from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16, to_wav
+from duologue.audio.files import read_audio
 from duologue.errors import InvalidSetting, ModelFailed
-from duologue.sound_files import read_audio
 from duologue.testing import ScriptedModel, tone
 
 

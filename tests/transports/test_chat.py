@@ -12,9 +12,9 @@ import soundfile
 
 from conftest import Serve
 from duologue.audio import REPLY_RATE, from_pcm16, silence
-from duologue.model import ReplyChunk
-from duologue.server import Uvicorn
-from duologue.sound_files import read_audio
+from duologue.audio.files import read_audio
+from duologue.conversation.items import ReplyChunk
+from duologue.server.app import Uvicorn
 from duologue.testing import ScriptedModel, say
 from transports.chats import FRAME, LIMIT, QUESTION, Gate, anext_piece, ask, error, post, wait_for
 

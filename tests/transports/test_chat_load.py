@@ -14,10 +14,11 @@ import pytest
 
 from conftest import Serve
 from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16, to_wav
-from duologue.engine import Engine
+from duologue.conversation.items import ReplyChunk
+from duologue.conversation.prompt import Capabilities, Prompt
 from duologue.errors import ModelFailed
-from duologue.model import Capabilities, Prompt, ReplyChunk
-from duologue.server import Uvicorn
+from duologue.models.engine import Engine
+from duologue.server.app import Uvicorn
 from duologue.testing import ScriptedModel, say, tone
 from transports.chats import (
     FRAME,

@@ -9,8 +9,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from duologue.config import Config
 from duologue.errors import InvalidSetting
+from duologue.server.config import Config
 from duologue.transports.subpath import SubPath
 
 

@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator
 import numpy as np
 
 from duologue.audio import REPLY_RATE, AudioChunk
-from duologue.model import Capabilities, Prompt, ReplyChunk
+from duologue.conversation.items import ReplyChunk
+from duologue.conversation.prompt import Capabilities, Prompt
 
 _CHUNK = REPLY_RATE * 2 // 25  # 80 ms: about one frame of a speech model
 _QUIET = 0.03  # of the peak, -30 dB: below it, the edges of an utterance count as silence

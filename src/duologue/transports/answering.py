@@ -30,7 +30,7 @@ from duologue.errors import (
     UnsupportedMediaType,
     quoted,
 )
-from duologue.model import SpeechModel
+from duologue.models import SpeechModel
 from duologue.transports.admission import Admission
 from duologue.transports.question import Body, Questions
 

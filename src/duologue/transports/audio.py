@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from duologue.audio import INPUT_RATE
 from duologue.errors import DuologueError, InvalidRequest, ModelFailed, quoted
-from duologue.model import Speaker, Transcriber
+from duologue.models import Speaker, Transcriber
 from duologue.transports.admission import Admission
 from duologue.transports.answering import Admit, Answering, Endpoint, Reply
 from duologue.transports.question import Body, Questions

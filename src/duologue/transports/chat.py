@@ -10,8 +10,10 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from duologue.audio import REPLY_RATE, AudioChunk
+from duologue.conversation.items import ReplyChunk
+from duologue.conversation.prompt import Prompt
 from duologue.errors import DuologueError, ModelFailed
-from duologue.model import Prompt, ReplyChunk, SpeechModel
+from duologue.models import SpeechModel
 from duologue.transports.admission import Admission
 from duologue.transports.answering import Admit, Answering, Reply
 from duologue.transports.question import Body, Question, Questions

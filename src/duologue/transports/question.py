@@ -11,8 +11,8 @@ from typing import Any
 from starlette.requests import Request
 
 from duologue.audio import INPUT_RATE, AudioChunk, unbase64
+from duologue.audio.files import SoundReaders, read_plain_wav
 from duologue.errors import ClientTooSlow, InvalidRequest, MessageTooBig, TooManyReplies
-from duologue.sound_files import SoundReaders, read_plain_wav
 
 FRAME = 2048
 """Samples: a step of the original's codec, which its two numbers count in."""

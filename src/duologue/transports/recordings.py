@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from duologue.audio import AudioChunk, to_mp3, to_wav
-from duologue.items import Turn
+from duologue.conversation.items import Turn
 
 Find = Callable[[str, str], Turn | None]
 """(owner, turn id) -> the turn, if it is this owner's."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from duologue.errors import ModelUnavailable
-from duologue.folders import expand
+from duologue.system.folders import expand
 from duologue.weights import files, packages
 from duologue.weights.catalogue import WEIGHTS, File, Piece, Weights
 

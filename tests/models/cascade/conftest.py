@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 
 from duologue.audio import AudioChunk
-from duologue.model import SpeechModel, load_model
+from duologue.models import SpeechModel, load_model
 from models.cascade.openai_server import Behaviour, serving_openai
 from models.cascade.rig import spoken
 

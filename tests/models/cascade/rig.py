@@ -12,7 +12,9 @@ from rigs.processes import computed
 
 from duologue import weights
 from duologue.audio import INPUT_RATE, AudioChunk, Samples, concatenate, silence
-from duologue.model import Item, Prompt, ReplyChunk, SpeechModel
+from duologue.conversation.items import Item, ReplyChunk
+from duologue.conversation.prompt import Prompt
+from duologue.models import SpeechModel
 from duologue.testing import turn_items
 
 _NEEDED = ("smollm2-135m", "whisper-base", "kokoro", "misaki-en")

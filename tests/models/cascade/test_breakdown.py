@@ -13,8 +13,10 @@ pytest.importorskip("espeakng_loader")
 from rigs.processes import children, computed
 
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate
+from duologue.conversation.items import ReplyChunk
+from duologue.conversation.prompt import Prompt
 from duologue.errors import ModelFailed
-from duologue.model import Prompt, ReplyChunk, SpeechModel
+from duologue.models import SpeechModel
 from duologue.models.cascade import language
 from models.cascade.rig import (
     abandon_at_once,

@@ -14,10 +14,11 @@ from rigs.recordings import words, wrong
 from conftest import Serve
 from duologue import weights
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, concatenate
-from duologue.child import Child
-from duologue.model import Prompt, load_model
+from duologue.audio.files import read_audio
+from duologue.conversation.prompt import Prompt
+from duologue.models import load_model
 from duologue.models.cascade.llama_child import KEY
-from duologue.sound_files import read_audio
+from duologue.system.child import Child
 from models.cascade.rig import needs_weights, spoken
 
 pytestmark = needs_weights

@@ -7,12 +7,12 @@ import pytest
 import pytest_asyncio
 from openai.types.chat.chat_completion_chunk import Choice
 
-from duologue.items import FunctionCall, Item
-from duologue.model import Function, Tools
+from duologue.conversation.items import FunctionCall, Item
 from duologue.models.cascade import calls as module
 from duologue.models.cascade.calls import Bare, Calls, offer
 from duologue.models.cascade.chat import ChatServer
 from duologue.models.cascade.prompt import messages
+from duologue.tools import Function, Tools
 from models.cascade.openai_server import Behaviour
 from models.cascade.rig import turn
 

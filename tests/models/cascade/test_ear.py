@@ -10,9 +10,9 @@ from rigs.processes import children
 
 from conftest import serving
 from duologue import weights
-from duologue.config import load_config
 from duologue.models.cascade.ear import LazyEar, find_ear
 from duologue.models.echo import Echo
+from duologue.server.config import load_config
 from models.cascade.rig import needs_weights, spoken
 from transports.realtime.messages import append, message
 from transports.realtime.test_endpoint import hear, line

@@ -12,7 +12,7 @@ pytest.importorskip("xllamacpp")
 from rigs.processes import children, computed
 
 from duologue import weights
-from duologue.items import Item
+from duologue.conversation.items import Item
 from duologue.models.cascade.language import LanguageModel
 from duologue.models.cascade.prompt import SMALL, messages
 from models.cascade.rig import needs_weights, together, turn, until

@@ -19,13 +19,14 @@ from rigs.processes import children
 
 from duologue import weights
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, silence
+from duologue.audio.files import read_audio
+from duologue.conversation.items import ReplyChunk
+from duologue.conversation.prompt import Prompt
 from duologue.errors import InvalidSetting, ModelUnavailable
-from duologue.model import Prompt, ReplyChunk, SpeechModel, load_model
-from duologue.models import cascade
+from duologue.models import SpeechModel, cascade, load_model
 from duologue.models.cascade.espeak import Espeak
 from duologue.models.cascade.language import LanguageModel
 from duologue.models.cascade.pipeline import Cascade
-from duologue.sound_files import read_audio
 from models.cascade.rig import LIMIT, abandon, collect, needs_weights, said, spoken, together
 
 
@@ -175,7 +176,7 @@ async def test_nothing_is_left_after_close(speech: AudioChunk) -> None:
 def test_the_processes_end_with_a_server_that_is_killed() -> None:
     script = """
 import asyncio
-from duologue.model import load_model
+from duologue.models import load_model
 async def main():
     await load_model("cascade").start()
     print("ready", flush=True)

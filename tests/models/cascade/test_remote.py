@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, concatenate, silence
+from duologue.audio.files import read_audio
 from duologue.errors import ModelFailed, ModelUnavailable
 from duologue.models.cascade.parts import Heard
 from duologue.models.cascade.remote import RemoteRecogniser, RemoteSynthesiser
 from duologue.models.cascade.servers import ServerPart
-from duologue.sound_files import read_audio
 from models.cascade.openai_server import KEY, TONE, Behaviour
 from models.cascade.rig import until
 

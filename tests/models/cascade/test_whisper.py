@@ -19,10 +19,10 @@ from rigs.recordings import QUESTIONS, RECORDINGS, recordings, words, wrong
 
 from duologue import weights
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
+from duologue.audio.files import read_audio
 from duologue.errors import InvalidSetting, ModelUnavailable
 from duologue.models.cascade import whisper as module
 from duologue.models.cascade.whisper import LANGUAGES, Whisper
-from duologue.sound_files import read_audio
 from models.cascade.rig import abandon, needs_weights, spoken, together, until
 
 pytestmark = needs_weights

@@ -23,7 +23,7 @@ from duologue.models.mini_omni.checkpoint import (
     write_tensors,
 )
 from duologue.models.mini_omni.convert import convert
-from duologue.nets.shapes import EncoderShape, LanguageModelShape, SnacShape
+from duologue.models.mini_omni.nets.shapes import EncoderShape, LanguageModelShape, SnacShape
 from tiny_mini_omni import ENCODER, LANGUAGE_MODEL, SNAC, original
 
 GOLDEN = Path(__file__).parents[2] / "golden/mini_omni"

@@ -10,10 +10,10 @@ pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from duologue.models.mini_omni.decoding import SpokenReply, WrittenReply
+from duologue.models.mini_omni.nets.shapes import CODEBOOKS
+from duologue.models.mini_omni.nets.snac_stream import by_latent
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from duologue.nets.shapes import CODEBOOKS
-from duologue.nets.snac_stream import by_latent
-from nets.generate import vectors
+from models.mini_omni.nets.generate import vectors
 
 SMALL, FULL = Vocabulary(512, 192), Vocabulary()
 CODE = st.integers(0, SMALL.audio_size - 1)

@@ -9,15 +9,15 @@ import torch
 
 from duologue.errors import InvalidRequest
 from duologue.models.mini_omni import generate
+from duologue.models.mini_omni.nets.lm import LanguageModel
+from duologue.models.mini_omni.nets.snac import snac_decoder
+from duologue.models.mini_omni.nets.whisper import encoder
 from duologue.models.mini_omni.prompts import Task, text_prompt
 from duologue.models.mini_omni.runtime import Floats
 from duologue.models.mini_omni.torch_runtime import TorchRuntime
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from duologue.nets.lm import LanguageModel
-from duologue.nets.snac import snac_decoder
-from duologue.nets.whisper import encoder
-from nets.generate import encoder_shape, load_language_model, state, vectors
-from nets.voice import SHAPE, tensors
+from models.mini_omni.nets.generate import encoder_shape, load_language_model, state, vectors
+from models.mini_omni.nets.voice import SHAPE, tensors
 
 STEPS = 40  # of the golden replies, at most
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from duologue.audio import INPUT_RATE, AudioChunk, concatenate, silence
-from duologue.model import Prompt
+from duologue.conversation.prompt import Prompt
 from duologue.models.mini_omni.hearing import Hearing
 from duologue.testing import tone
 

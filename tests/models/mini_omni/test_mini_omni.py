@@ -14,8 +14,9 @@ pytest.importorskip("tokenizers")
 import torch
 
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk
+from duologue.conversation.items import ReplyChunk
+from duologue.conversation.prompt import Prompt
 from duologue.errors import InvalidAudio
-from duologue.model import Prompt, ReplyChunk
 from duologue.models.mini_omni.checkpoint import (
     ENCODER,
     LANGUAGE_MODEL,
@@ -25,12 +26,12 @@ from duologue.models.mini_omni.checkpoint import (
     read_tensors,
 )
 from duologue.models.mini_omni.model import MiniOmni, describe
+from duologue.models.mini_omni.nets.lm import language_model
+from duologue.models.mini_omni.nets.snac import snac_decoder
+from duologue.models.mini_omni.nets.whisper import encoder
 from duologue.models.mini_omni.reply import ROWS, Options, Stage
 from duologue.models.mini_omni.runtime import Floats, Span
 from duologue.models.mini_omni.torch_runtime import TorchRuntime
-from duologue.nets.lm import language_model
-from duologue.nets.snac import snac_decoder
-from duologue.nets.whisper import encoder
 
 SLOTS = 3
 OPTIONS = Options(slots=SLOTS, max_reply=0.7)

@@ -8,8 +8,8 @@ import torch
 
 from duologue.errors import ModelUnavailable
 from duologue.models.mini_omni import original as source
+from duologue.models.mini_omni.nets.shapes import LanguageModelShape, SnacShape
 from duologue.models.mini_omni.original import Original
-from duologue.nets.shapes import LanguageModelShape, SnacShape
 from tiny_mini_omni import ENCODER, LANGUAGE_MODEL, SNAC, as_on_the_hub, original
 
 # As the authors of the original write it, and with keys that mean nothing to us.

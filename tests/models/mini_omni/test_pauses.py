@@ -10,13 +10,13 @@ pytest.importorskip("openvino")
 pytest.importorskip("tokenizers")
 
 from duologue.audio import INPUT_RATE, concatenate, silence
-from duologue.engine import Engine
-from duologue.events import AudioReceived, ReplyDelta
-from duologue.log_mel import frames_of
-from duologue.model import load_model
+from duologue.audio.log_mel import frames_of
+from duologue.conversation.events import AudioReceived, ReplyDelta
+from duologue.models import load_model
+from duologue.models.engine import Engine
 from duologue.models.mini_omni.model import MiniOmni
 from duologue.models.mini_omni.runtime import Floats
-from duologue.session import Session
+from duologue.session.session import Session
 from duologue.settings import Settings
 from duologue.testing import LoudnessVad, MemoryRecord, MemoryTransport, tone
 

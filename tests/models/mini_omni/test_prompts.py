@@ -8,7 +8,7 @@ pytest.importorskip("safetensors")
 from duologue.models.mini_omni.prompts import Task, question, speech_prompt, text_prompt
 from duologue.models.mini_omni.runtime import Ids
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from nets.generate import CONFIG, vectors
+from models.mini_omni.nets.generate import CONFIG, vectors
 
 SMALL, FULL = Vocabulary(512, 192), Vocabulary()
 

@@ -6,11 +6,11 @@ import torch
 from tokenizers import Tokenizer
 
 from duologue.models.mini_omni import random_weights
+from duologue.models.mini_omni.nets.shapes import CODEBOOKS, SnacShape
+from duologue.models.mini_omni.nets.snac import snac_decoder
+from duologue.models.mini_omni.nets.snac_stream import SeededNoise, SnacStream, by_latent, speak
 from duologue.models.mini_omni.random_weights import make_random
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from duologue.nets.shapes import CODEBOOKS, SnacShape
-from duologue.nets.snac import snac_decoder
-from duologue.nets.snac_stream import SeededNoise, SnacStream, by_latent, speak
 from tiny_mini_omni import ENCODER, LANGUAGE_MODEL, SNAC
 
 FILES = (

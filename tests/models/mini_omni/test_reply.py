@@ -9,15 +9,15 @@ pytest.importorskip("tokenizers")
 from tokenizers import Tokenizer
 
 from duologue.audio import INPUT_RATE, AudioChunk
-from duologue.model import Prompt
+from duologue.conversation.prompt import Prompt
 from duologue.models.mini_omni.checkpoint import TOKENIZER, Checkpoint
 from duologue.models.mini_omni.hearing import Hearing
+from duologue.models.mini_omni.nets.shapes import CODEBOOKS
 from duologue.models.mini_omni.pace import Pace
 from duologue.models.mini_omni.reply import Options, Reply, Stage
 from duologue.models.mini_omni.runtime import Tokens
 from duologue.models.mini_omni.torch_runtime import open_torch
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from duologue.nets.shapes import CODEBOOKS
 
 WORD = 7  # a token of text
 

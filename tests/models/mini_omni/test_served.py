@@ -12,13 +12,13 @@ import pytest
 import soundfile
 
 pytest.importorskip("torch")
-pytest.importorskip("duologue.openvino")
+pytest.importorskip("duologue.system.openvino")
 
 from conftest import Serve
 from duologue.audio import INPUT_RATE, REPLY_RATE
-from duologue.engine import Engine
 from duologue.errors import InvalidSetting, ModelUnavailable
-from duologue.model import load_model
+from duologue.models import load_model
+from duologue.models.engine import Engine
 from duologue.models.mini_omni.checkpoint import Checkpoint
 
 FRAME = 2048

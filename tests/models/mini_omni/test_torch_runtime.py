@@ -12,19 +12,19 @@ pytest.importorskip("safetensors")
 
 import torch
 
-from duologue.log_mel import log_mel
+from duologue.audio.log_mel import log_mel
 from duologue.models.mini_omni.checkpoint import open_checkpoint
 from duologue.models.mini_omni.convert import convert
+from duologue.models.mini_omni.nets.lm import language_model
+from duologue.models.mini_omni.nets.snac import snac_decoder
+from duologue.models.mini_omni.nets.snac_stream import SeededNoise, SnacStream, by_latent
+from duologue.models.mini_omni.nets.whisper import encoder
 from duologue.models.mini_omni.prompts import Task, question, speech_prompt
 from duologue.models.mini_omni.runtime import Floats, Ids, Logits, Runtime, Span, Tokens
 from duologue.models.mini_omni.torch_runtime import TorchRuntime, open_torch
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from duologue.nets.lm import language_model
-from duologue.nets.snac import snac_decoder
-from duologue.nets.snac_stream import SeededNoise, SnacStream, by_latent
-from duologue.nets.whisper import encoder
-from nets.generate import encoder_shape, load_language_model, state, vectors
-from nets.voice import ROUNDING, SHAPE, random_codes, reference, tensors
+from models.mini_omni.nets.generate import encoder_shape, load_language_model, state, vectors
+from models.mini_omni.nets.voice import ROUNDING, SHAPE, random_codes, reference, tensors
 from tiny_mini_omni import LANGUAGE_MODEL, SNAC, original
 
 ROWS = 6

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from rigs.gate import Gate, find_node, open_gate
 
 from duologue.audio import REPLY_RATE, AudioChunk, Downsampler, Samples
-from duologue.events import (
+from duologue.audio.files import read_audio
+from duologue.ears.vad import Silero
+from duologue.settings import Settings
+from duologue.turns.detector import TurnDetector
+from duologue.turns.events import (
     DetectorEvent,
     SpeechDenied,
     SpeechResumed,
     SpeechStarted,
     SpeechSuspected,
 )
-from duologue.settings import Settings
-from duologue.sound_files import read_audio
-from duologue.turn import TurnDetector
-from duologue.vad import Silero
 
 pytestmark = pytest.mark.skipif(not find_node(), reason="there is no Node")
 

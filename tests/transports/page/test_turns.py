@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from duologue.audio import INPUT_RATE, silence
-from duologue.history import History
+from duologue.store.memory import History
 from duologue.testing import say, turn_items
 from duologue.transports.page.turns import routes
 

@@ -13,9 +13,9 @@ from agents.realtime import RealtimeAgent, RealtimeRunner, RealtimeSession
 
 from conftest import serving
 from duologue.audio import REPLY_RATE, AudioChunk, silence
-from duologue.config import load_config
-from duologue.server import Uvicorn
-from duologue.vad import Silero
+from duologue.ears.vad import Silero
+from duologue.server.app import Uvicorn
+from duologue.server.config import load_config
 from models.cascade.rig import needs_weights
 
 pytestmark = needs_weights

@@ -13,7 +13,7 @@ from websockets.typing import Subprotocol
 
 from conftest import Serve
 from duologue.errors import InvalidApiKey, TooManyReplies
-from duologue.server import Uvicorn
+from duologue.server.app import Uvicorn
 from duologue.testing import ScriptedModel, say
 from duologue.transports.realtime import client_secrets
 from duologue.transports.realtime.client_secrets import ClientSecrets

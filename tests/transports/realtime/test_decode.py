@@ -6,14 +6,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from duologue import events
 from duologue.audio import INPUT_RATE, REPLY_RATE, silence
-from duologue.events import ClientErred, SettingsChanged
-from duologue.items import Item
-from duologue.model import Function, Tools
+from duologue.conversation import events
+from duologue.conversation.events import ClientErred, SettingsChanged
+from duologue.conversation.items import Item
 from duologue.settings import Settings
 from duologue.testing import tone
-from duologue.tools import ToolFilter, ToolServer
+from duologue.tools import Function, ToolFilter, Tools, ToolServer
 from duologue.transports.realtime.decode import decode_event, decode_message
 from transports.realtime.messages import BAD, append, message, update
 

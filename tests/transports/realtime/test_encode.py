@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
-from duologue import events
 from duologue.audio import REPLY_RATE
+from duologue.conversation import events
+from duologue.conversation.events import SettingsChanged
+from duologue.conversation.items import Item, ToolUse
 from duologue.errors import ModelFailed
-from duologue.events import SettingsChanged
-from duologue.items import Item, ToolUse
 from duologue.settings import Settings
 from duologue.testing import tone
 from duologue.timings import Timings

@@ -20,9 +20,9 @@ from websockets.typing import Origin
 
 from conftest import Serve
 from duologue.audio import REPLY_RATE, AudioChunk, LineFormat, silence
+from duologue.conversation.items import ReplyChunk
 from duologue.errors import ShuttingDown
-from duologue.model import ReplyChunk
-from duologue.server import Uvicorn
+from duologue.server.app import Uvicorn
 from duologue.testing import ScriptedModel, say, tone
 from duologue.timings import Timings
 from duologue.transports.realtime import RealtimeTransport

@@ -8,7 +8,7 @@ from websockets.asyncio.client import ClientConnection
 
 from conftest import Serve
 from duologue.check.order import Order
-from duologue.mcp_servers import McpServers, may_reach
+from duologue.server.mcp_servers import McpServers, may_reach
 from duologue.tools import ToolFailure, ToolServer
 from transports.realtime.messages import message
 from transports.realtime.test_endpoint import line

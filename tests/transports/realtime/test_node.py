@@ -14,9 +14,9 @@ import trustme
 
 from conftest import Serve, serving
 from duologue.audio import REPLY_RATE, AudioChunk, silence
-from duologue.config import load_config
-from duologue.server import Uvicorn
-from duologue.vad import Silero
+from duologue.ears.vad import Silero
+from duologue.server.app import Uvicorn
+from duologue.server.config import load_config
 from models.cascade.rig import needs_weights
 from transports.realtime.tool_server import Caller, Tools
 

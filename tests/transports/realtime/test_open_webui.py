@@ -9,7 +9,7 @@ from websockets.asyncio.client import ClientConnection
 
 from conftest import Serve
 from duologue.audio import AudioChunk, silence
-from duologue.items import ReplyChunk
+from duologue.conversation.items import ReplyChunk
 from duologue.testing import ScriptedModel, say, tone
 from transports.realtime.messages import append, message
 from transports.realtime.test_endpoint import line

@@ -10,9 +10,9 @@ from websockets.asyncio.client import ClientConnection
 
 from conftest import Serve
 from duologue.audio import silence
-from duologue.items import FunctionCall, ReplyChunk
-from duologue.model import Function, Tools
+from duologue.conversation.items import FunctionCall, ReplyChunk
 from duologue.testing import ScriptedModel, say, tone
+from duologue.tools import Function, Tools
 from transports.realtime.messages import append, message
 from transports.realtime.test_endpoint import hear, line
 

@@ -10,10 +10,10 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
 
-from duologue.addresses import url_of
-from duologue.items import FunctionCall, ReplyChunk
-from duologue.model import Capabilities, Prompt
-from duologue.server import bind
+from duologue.conversation.items import FunctionCall, ReplyChunk
+from duologue.conversation.prompt import Capabilities, Prompt
+from duologue.server.app import bind
+from duologue.system.addresses import url_of
 from duologue.testing import say
 
 

@@ -8,11 +8,11 @@ with its process. Each may run on a server instead.
 import importlib.util
 
 from duologue import weights
-from duologue.cpus import lacking
 from duologue.errors import InvalidSetting, ModelUnavailable, quoted
-from duologue.folders import expand
-from duologue.model import SpeechModel
+from duologue.models import SpeechModel
 from duologue.models.cascade.parts import LanguageModel, Recogniser, Synthesiser
+from duologue.system.cpus import lacking
+from duologue.system.folders import expand
 from duologue.weights import gguf
 
 NEEDED = ("avx2", "fma", "f16c", "bmi2")

@@ -5,7 +5,8 @@ from typing import Any
 
 from openai.types.chat.chat_completion_chunk import Choice
 
-from duologue.model import FunctionCall, Tools
+from duologue.conversation.items import FunctionCall
+from duologue.tools import Tools
 
 _MOST = 16  # calls in one answer
 _LONGEST = 65_536  # characters of arguments

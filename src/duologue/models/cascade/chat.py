@@ -8,11 +8,12 @@ from collections.abc import AsyncGenerator, Sequence
 from openai import AsyncStream
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
-from duologue.model import NO_TOOLS, FunctionCall, Item, Tools
+from duologue.conversation.items import FunctionCall, Item
 from duologue.models.cascade.calls import Calls, offer
 from duologue.models.cascade.parts import AnswerCut
 from duologue.models.cascade.prompt import messages
 from duologue.models.cascade.servers import FAILURES, Failed, ServerPart
+from duologue.tools import NO_TOOLS, Tools
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import importlib.util
 
 from duologue import weights
 from duologue.audio import AudioChunk
-from duologue.model import Ear
+from duologue.models import Ear
 from duologue.models.cascade.parts import Recogniser
 
 _WEIGHTS = "whisper-base"

@@ -17,13 +17,14 @@ import openai
 from openai.types.chat import ChatCompletionMessageParam
 from openai.types.chat.chat_completion_chunk import Choice
 
-from duologue.child import Child, Kept
+from duologue.conversation.items import FunctionCall, Item
 from duologue.errors import DuologueError, ModelFailed
-from duologue.model import NO_TOOLS, FunctionCall, Item, Tools
 from duologue.models.cascade.calls import Bare, Calls, offer
 from duologue.models.cascade.llama_child import KEY, SLOTS
 from duologue.models.cascade.parts import AnswerCut
 from duologue.models.cascade.prompt import LARGE, SMALL, messages
+from duologue.system.child import Child, Kept
+from duologue.tools import NO_TOOLS, Tools
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import sys
 
 import xllamacpp
 
-from duologue import child
+from duologue.system import child
 
 KEY = "DUOLOGUE_LANGUAGE_KEY"
 """The environment variable with the key that requests must bring."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from duologue.audio import AudioChunk
+from duologue.conversation.items import FunctionCall, Item
 from duologue.errors import DuologueError
-from duologue.model import NO_TOOLS, FunctionCall, Item, Tools
+from duologue.tools import NO_TOOLS, Tools
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 
 from duologue.audio import REPLY_RATE, AudioChunk, concatenate, silence
-from duologue.cpus import cpus
-from duologue.model import Capabilities, FunctionCall, Prompt, ReplyChunk
+from duologue.conversation.items import FunctionCall, ReplyChunk
+from duologue.conversation.prompt import Capabilities, Prompt
 from duologue.models.cascade.clauses import Clauses, speakable
 from duologue.models.cascade.parts import (
     AnswerCut,
@@ -18,6 +18,7 @@ from duologue.models.cascade.parts import (
     Recogniser,
     Synthesiser,
 )
+from duologue.system.cpus import cpus
 
 _NOT_HEARD = "I did not catch that."
 _SPEECHLESS = "I don't know what to say."

@@ -13,7 +13,8 @@ from openai.types.chat import (
     ChatCompletionMessageParam,
 )
 
-from duologue.model import NO_TOOLS, Item, Tools
+from duologue.conversation.items import Item
+from duologue.tools import NO_TOOLS, Tools
 
 _LETTERS = f"{string.ascii_letters} ".encode()
 

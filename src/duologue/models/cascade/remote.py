@@ -8,11 +8,11 @@ import numpy as np
 import openai
 
 from duologue.audio import REPLY_RATE, AudioChunk, Samples, WavStream, from_pcm16
+from duologue.audio.files import read_audio
 from duologue.errors import InvalidAudio
 from duologue.models.cascade.clauses import speakable
 from duologue.models.cascade.parts import Heard
 from duologue.models.cascade.servers import FAILURES, ServerPart
-from duologue.sound_files import read_audio
 
 _SILENT = 20.0  # seconds without a byte
 _TRIES = 2

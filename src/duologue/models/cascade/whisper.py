@@ -14,13 +14,13 @@ import numpy as np
 
 from duologue import weights
 from duologue.audio import INPUT_RATE, AudioChunk, Samples
-from duologue.child import Child, Kept
+from duologue.ears.vad import Silero
 from duologue.errors import InvalidSetting, ModelFailed, ModelUnavailable, quoted
 from duologue.models.cascade.overheard import LONGEST, Overheard, quietest
 from duologue.models.cascade.parts import Heard
 from duologue.models.cascade.transcript import Segment
-from duologue.turn import WINDOW
-from duologue.vad import Silero
+from duologue.system.child import Child, Kept
+from duologue.turns.detector import WINDOW
 
 _log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ import ctranslate2
 import numpy as np
 import tokenizers
 
-from duologue import child
-from duologue.log_mel import BINS, HOP, log_mel
+from duologue.audio.log_mel import BINS, HOP, log_mel
 from duologue.models.cascade import transcript
+from duologue.system import child
 
 RATE = 16_000
 """Hertz of what it hears."""

@@ -9,10 +9,10 @@ import importlib.util
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from duologue.cpus import cpus
-from duologue.engine import Engine
 from duologue.errors import InvalidSetting, ModelUnavailable
-from duologue.model import SpeechModel
+from duologue.models import SpeechModel
+from duologue.models.engine import Engine
+from duologue.system.cpus import cpus
 
 if TYPE_CHECKING:
     from duologue.models.mini_omni.checkpoint import Checkpoint

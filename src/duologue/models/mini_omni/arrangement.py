@@ -19,7 +19,7 @@ from duologue.models.mini_omni.checkpoint import (
     write_tensors,
 )
 from duologue.models.mini_omni.checksums import discard, is_whole, seal, verify
-from duologue.nets.shapes import LanguageModelShape
+from duologue.models.mini_omni.nets.shapes import LanguageModelShape
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duologue.errors import ModelUnavailable
-from duologue.nets.shapes import EncoderShape, LanguageModelShape, SnacShape
+from duologue.models.mini_omni.nets.shapes import EncoderShape, LanguageModelShape, SnacShape
 from duologue.weights import cache_folder
 
 LANGUAGE_MODEL = "language_model.safetensors"

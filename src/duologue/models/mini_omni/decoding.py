@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from duologue.models.mini_omni.nets.shapes import CODEBOOKS
+from duologue.models.mini_omni.nets.snac_stream import COLUMNS
 from duologue.models.mini_omni.runtime import Ids
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from duologue.nets.shapes import CODEBOOKS
-from duologue.nets.snac_stream import COLUMNS
 
 
 class SpokenReply:

@@ -5,9 +5,9 @@ import logging
 import numpy as np
 
 from duologue.audio import INPUT_RATE
+from duologue.audio.log_mel import frames_of, log_mel
+from duologue.conversation.prompt import Prompt
 from duologue.errors import InvalidAudio
-from duologue.log_mel import frames_of, log_mel
-from duologue.model import Prompt
 from duologue.models.mini_omni.runtime import Floats
 
 logger = logging.getLogger(__name__)

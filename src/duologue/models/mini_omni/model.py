@@ -9,16 +9,17 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from duologue.audio import INPUT_RATE
+from duologue.audio.log_mel import frames_of, log_mel
+from duologue.conversation.items import ReplyChunk
+from duologue.conversation.prompt import Capabilities, Prompt
 from duologue.errors import ModelUnavailable
-from duologue.log_mel import frames_of, log_mel
-from duologue.model import Capabilities, Prompt, ReplyChunk
 from duologue.models.mini_omni.hearing import Hearing
+from duologue.models.mini_omni.nets.snac_stream import LATENTS, SeededNoise, SnacStream
 from duologue.models.mini_omni.pace import FRAME_SECONDS, Pace
 from duologue.models.mini_omni.prompts import Task, question, speech_prompt
 from duologue.models.mini_omni.reply import PIECE, ROWS, Options, Reply, Stage
 from duologue.models.mini_omni.runtime import Floats, Runtime, Span
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from duologue.nets.snac_stream import LATENTS, SeededNoise, SnacStream
 
 logger = logging.getLogger(__name__)
 

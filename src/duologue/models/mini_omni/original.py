@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from duologue.errors import ModelUnavailable
 from duologue.models.mini_omni.checkpoint import NOISE, read_tensors
-from duologue.nets.shapes import FRAME, EncoderShape, LanguageModelShape, SnacShape
+from duologue.models.mini_omni.nets.shapes import FRAME, EncoderShape, LanguageModelShape, SnacShape
 
 try:
     import torch

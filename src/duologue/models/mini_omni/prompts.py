@@ -8,9 +8,9 @@ from enum import Enum
 
 import numpy as np
 
+from duologue.models.mini_omni.nets.shapes import CODEBOOKS
 from duologue.models.mini_omni.runtime import Ids
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from duologue.nets.shapes import CODEBOOKS
 
 
 class Task(Enum):

@@ -11,9 +11,14 @@ from duologue.models.mini_omni import convert
 from duologue.models.mini_omni import original as files
 from duologue.models.mini_omni.checkpoint import Checkpoint, checkpoint_folder, open_checkpoint
 from duologue.models.mini_omni.checksums import verify
+from duologue.models.mini_omni.nets.shapes import (
+    CODEBOOKS,
+    EncoderShape,
+    LanguageModelShape,
+    SnacShape,
+)
 from duologue.models.mini_omni.original import Original, Tensors
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from duologue.nets.shapes import CODEBOOKS, EncoderShape, LanguageModelShape, SnacShape
 
 # Behind the modules that say what to do where there is no torch.
 import torch  # isort: skip

@@ -9,16 +9,16 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, Samples, concatenate
-from duologue.model import ReplyChunk
+from duologue.conversation.items import ReplyChunk
 from duologue.models.mini_omni.captions import Captions
 from duologue.models.mini_omni.decoding import SpokenReply, WrittenReply
 from duologue.models.mini_omni.hearing import Hearing
+from duologue.models.mini_omni.nets.shapes import CODEBOOKS
+from duologue.models.mini_omni.nets.snac_stream import LATENTS, SeededNoise, SnacStream
 from duologue.models.mini_omni.pace import FRAME_SECONDS, Pace
 from duologue.models.mini_omni.prompts import Task, question, speech_prompt
 from duologue.models.mini_omni.runtime import Runtime, Span, Tokens
 from duologue.models.mini_omni.vocabulary import Vocabulary
-from duologue.nets.shapes import CODEBOOKS
-from duologue.nets.snac_stream import LATENTS, SeededNoise, SnacStream
 
 ROWS = 3
 """Of the cache, for one reply: what is said, what is written, what the user said."""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duologue.audio import Samples
-from duologue.nets.shapes import LanguageModelShape, SnacShape
-from duologue.nets.snac_stream import Codes, SnacStream
+from duologue.models.mini_omni.nets.shapes import LanguageModelShape, SnacShape
+from duologue.models.mini_omni.nets.snac_stream import Codes, SnacStream
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]

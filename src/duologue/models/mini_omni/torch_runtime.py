@@ -15,14 +15,14 @@ from duologue.models.mini_omni.checkpoint import (
     Checkpoint,
     read_tensors,
 )
+from duologue.models.mini_omni.nets import snac_stream
+from duologue.models.mini_omni.nets.lm import KeyValueCache, LanguageModel, language_model
+from duologue.models.mini_omni.nets.shapes import CODEBOOKS, SnacShape
+from duologue.models.mini_omni.nets.snac import SnacDecoder, snac_decoder
+from duologue.models.mini_omni.nets.snac_stream import Codes, SnacStream
+from duologue.models.mini_omni.nets.whisper import Encoder, encoder
+from duologue.models.mini_omni.nets.window import pooled
 from duologue.models.mini_omni.runtime import Floats, Logits, Span, Tokens
-from duologue.nets import snac_stream
-from duologue.nets.lm import KeyValueCache, LanguageModel, language_model
-from duologue.nets.shapes import CODEBOOKS, SnacShape
-from duologue.nets.snac import SnacDecoder, snac_decoder
-from duologue.nets.snac_stream import Codes, SnacStream
-from duologue.nets.whisper import Encoder, encoder
-from duologue.nets.window import pooled
 
 _PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 _TOGETHER = (

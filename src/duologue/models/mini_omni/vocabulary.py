@@ -5,7 +5,7 @@ Source: the specification of Mini-Omni's inference, arXiv:2408.16725.
 
 from dataclasses import dataclass
 
-from duologue.nets.shapes import LanguageModelShape
+from duologue.models.mini_omni.nets.shapes import LanguageModelShape
 
 _SPECIAL = 64  # ids at the end of each vocabulary that are kept for special tokens and padding
 

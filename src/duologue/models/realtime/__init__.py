@@ -20,8 +20,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
 
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, Samples
+from duologue.conversation.items import ReplyChunk
+from duologue.conversation.prompt import Capabilities, Prompt
 from duologue.errors import InvalidSetting, ModelFailed, ModelUnavailable, quoted
-from duologue.model import Capabilities, Prompt, ReplyChunk, SpeechModel
+from duologue.models import SpeechModel
 from duologue.models.realtime.reading import Reading, fields, session_of, text, told
 
 _log = logging.getLogger(__name__)

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16
-from duologue.model import Function, FunctionCall, Item, Prompt, ReplyChunk, Tools
+from duologue.conversation.items import FunctionCall, Item, ReplyChunk
+from duologue.conversation.prompt import Prompt
+from duologue.tools import Function, Tools
 
 Event = dict[str, Any]
 

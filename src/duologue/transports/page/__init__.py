@@ -2,7 +2,7 @@
 
 from starlette.routing import BaseRoute
 
-from duologue.history import History
+from duologue.store.memory import History
 from duologue.transports.page import turns, voice
 from duologue.transports.page.app import build, mount
 from duologue.transports.page.voice import Voice

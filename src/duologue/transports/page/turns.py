@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
-from duologue.history import History
-from duologue.items import Turn
+from duologue.conversation.items import Turn
+from duologue.store.memory import History
 
 _MOST = 50
 """Turns of one answer: what a page shows at once, and more."""

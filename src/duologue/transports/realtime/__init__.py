@@ -9,13 +9,7 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from duologue.errors import (
-    DuologueError,
-    InvalidApiKey,
-    InvalidEvent,
-    MessageTooBig,
-)
-from duologue.events import (
+from duologue.conversation.events import (
     AudioReceived,
     ClientErred,
     ClientEvent,
@@ -24,7 +18,13 @@ from duologue.events import (
     SessionStarted,
     SettingsChanged,
 )
-from duologue.session import Transport
+from duologue.errors import (
+    DuologueError,
+    InvalidApiKey,
+    InvalidEvent,
+    MessageTooBig,
+)
+from duologue.session.session import Transport
 from duologue.settings import Settings
 from duologue.transports.admission import Admission, keys_of
 from duologue.transports.realtime import client_secrets

@@ -21,7 +21,6 @@ from openai.types.realtime.realtime_audio_input_turn_detection import SemanticVa
 from openai.types.realtime.realtime_session_create_request import RealtimeSessionCreateRequest
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from duologue import events
 from duologue.audio import (
     INPUT_RATE,
     AudioChunk,
@@ -29,6 +28,8 @@ from duologue.audio import (
     concatenate,
     unbase64,
 )
+from duologue.conversation import events
+from duologue.conversation.events import ClientErred, ClientEvent, Wish
 from duologue.errors import (
     AudioTooLong,
     DuologueError,
@@ -38,9 +39,8 @@ from duologue.errors import (
     MessageTooBig,
     quoted,
 )
-from duologue.events import ClientErred, ClientEvent, Wish
-from duologue.model import NO_TOOLS
 from duologue.settings import PatienceSetting, Settings
+from duologue.tools import NO_TOOLS
 from duologue.transports.realtime.decode_items import decode_item, decode_request
 from duologue.transports.realtime.decode_tools import decode_tools
 from duologue.transports.realtime.fields import Listed, Shape, validate

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StrictBool
 
 from duologue.audio import AudioChunk
+from duologue.conversation.events import ItemCreated, ReplyRequested
+from duologue.conversation.items import Item, ToolUse
 from duologue.errors import InvalidEvent, quoted
-from duologue.events import ItemCreated, ReplyRequested
-from duologue.items import Item, ToolUse
-from duologue.model import Tools
+from duologue.tools import Tools
 from duologue.transports.realtime.decode_tools import decode_tools
 from duologue.transports.realtime.fields import Listed, Shape, validate
 

@@ -17,8 +17,8 @@ from openai.types import realtime as wire
 from openai.types.realtime.realtime_server_event import ConversationItemRetrieved
 from pydantic import BaseModel
 
-from duologue import events
 from duologue.audio import REPLY_RATE, AudioChunk, LineFormat
+from duologue.conversation import events
 from duologue.settings import Settings
 from duologue.transports.realtime.encode_items import (
     any_item,

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from duologue.items import Item, ToolUse
+from duologue.conversation.items import Item, ToolUse
 from duologue.tools import ToolFailure
 
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -6,8 +6,8 @@ from typing import Any
 from openai.types import realtime as wire
 from pydantic import BaseModel
 
-from duologue import events
-from duologue.items import Item
+from duologue.conversation import events
+from duologue.conversation.items import Item
 from duologue.tools import Function, ToolFilter, Tools, ToolServer
 from duologue.transports.realtime.encode_items import any_item, event_of, whole
 

@@ -5,6 +5,7 @@ import asyncio
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from duologue.conversation.events import ErrorOccurred
 from duologue.errors import (
     DuologueError,
     SessionExpired,
@@ -12,7 +13,6 @@ from duologue.errors import (
     ShuttingDown,
     TooManySessions,
 )
-from duologue.events import ErrorOccurred
 from duologue.transports.realtime.encode import Encoder
 
 _CLOSE_CODES = {

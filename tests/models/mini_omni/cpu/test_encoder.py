@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-pytest.importorskip("duologue.openvino")
+pytest.importorskip("duologue.system.openvino")
 pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from torch import Tensor, cosine_similarity, from_numpy
 
-from duologue.log_mel import log_mel
+from duologue.audio.log_mel import log_mel
 from duologue.models.mini_omni.arrangement import quantise
 from duologue.models.mini_omni.cpu.encoder import build_encoder
-from duologue.nets.whisper import encoder
-from duologue.nets.window import Window, exact, pooled
-from duologue.openvino import ov
-from nets.generate import assert_near, encoder_shape, state, vectors
+from duologue.models.mini_omni.nets.whisper import encoder
+from duologue.models.mini_omni.nets.window import Window, exact, pooled
+from duologue.system.openvino import ov
+from models.mini_omni.nets.generate import assert_near, encoder_shape, state, vectors
 
 
 def _encode(

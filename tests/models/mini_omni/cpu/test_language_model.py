@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-pytest.importorskip("duologue.openvino")
+pytest.importorskip("duologue.system.openvino")
 pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
@@ -14,8 +14,8 @@ pytest.importorskip("safetensors")
 from duologue.models.mini_omni.arrangement import arrange, quantise
 from duologue.models.mini_omni.cpu.language_model import LanguageModel, build_adapter
 from duologue.models.mini_omni.runtime import Floats, Span
-from duologue.openvino import ov
-from nets.generate import load_language_model, state, vectors
+from duologue.system.openvino import ov
+from models.mini_omni.nets.generate import load_language_model, state, vectors
 
 EXACT = {
     "INFERENCE_PRECISION_HINT": "f32",

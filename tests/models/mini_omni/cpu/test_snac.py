@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duologue.models.mini_omni.cpu.snac import SnacDecoder
-from duologue.nets.snac_stream import NoNoise, SeededNoise
-from duologue.openvino import ov
-from nets.voice import (
+from duologue.models.mini_omni.nets.snac_stream import NoNoise, SeededNoise
+from duologue.system.openvino import ov
+from models.mini_omni.nets.voice import (
     ROUNDING,
     SHAPE,
     GivenNoise,

@@ -13,11 +13,11 @@ from typing import Any
 
 from duologue import weights
 from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16
-from duologue.child import Child, Kept
-from duologue.cpus import cpus, instructions
 from duologue.errors import InvalidSetting, quoted
 from duologue.models.cascade.espeak import Espeak
 from duologue.models.cascade.parts import Synthesiser
+from duologue.system.child import Child, Kept
+from duologue.system.cpus import cpus, instructions
 
 _log = logging.getLogger(__name__)
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from duologue import child
 from duologue.audio import AudioChunk, Samples
 from duologue.models.cascade import espeak
 from duologue.models.cascade.kokoro.network import RATE, Kokoro, pieces, read_voice
 from duologue.models.cascade.kokoro.phonemes import Phonemes, foreign
 from duologue.models.cascade.kokoro.spoken import spoken
+from duologue.system import child
 
 _LONGEST = 80  # phonemes, about 5 s: others wait for no more than that, and it fits into 550 MB
 _GAIN = 1.6  # its voices are softer than what else one hears on a computer

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duologue.models.cascade.kokoro.onnx_file import OnnxFile
-from duologue.openvino import ops, ov
+from duologue.system.openvino import ops, ov
 
 Floats = NDArray[np.float32]
 Ranges = Mapping[str, tuple[float, float]]

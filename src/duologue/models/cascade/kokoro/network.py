@@ -11,7 +11,7 @@ from duologue.audio import Samples
 from duologue.models.cascade.kokoro import spectra
 from duologue.models.cascade.kokoro.decoder import STYLE, Decoder
 from duologue.models.cascade.kokoro.onnx_file import OnnxFile
-from duologue.onnx import open_network
+from duologue.system.onnx import open_network
 
 RATE = 24_000
 """Hertz of what it makes."""

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duologue.models.mini_omni.cpu.language_model import parameter
+from duologue.models.mini_omni.nets.shapes import EncoderShape
+from duologue.models.mini_omni.nets.window import Window
 from duologue.models.mini_omni.runtime import Floats
-from duologue.nets.shapes import EncoderShape
-from duologue.nets.window import Window
-from duologue.openvino import ops, ov
+from duologue.system.openvino import ops, ov
 
 _EPSILON = 1e-5  # of the layer norms: torch's default, with which Whisper was trained
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from duologue.models.mini_omni.nets.shapes import LanguageModelShape
 from duologue.models.mini_omni.runtime import Floats, Span
-from duologue.nets.shapes import LanguageModelShape
-from duologue.openvino import ops, ov
+from duologue.system.openvino import ops, ov
 
 Tensors = Mapping[str, NDArray[np.generic]]
 

@@ -20,11 +20,17 @@ from duologue.models.mini_omni.checksums import verify
 from duologue.models.mini_omni.cpu.encoder import Encoder
 from duologue.models.mini_omni.cpu.language_model import LanguageModel, build_adapter
 from duologue.models.mini_omni.cpu.snac import SnacDecoder
+from duologue.models.mini_omni.nets.shapes import CODEBOOKS
+from duologue.models.mini_omni.nets.snac_stream import (
+    LATENTS,
+    Codes,
+    SeededNoise,
+    SnacStream,
+    speak,
+)
+from duologue.models.mini_omni.nets.window import exact, pooled
 from duologue.models.mini_omni.runtime import Floats, Logits, Span, Tokens
-from duologue.nets.shapes import CODEBOOKS
-from duologue.nets.snac_stream import LATENTS, Codes, SeededNoise, SnacStream, speak
-from duologue.nets.window import exact, pooled
-from duologue.openvino import ov
+from duologue.system.openvino import ov
 
 _PIECES = 2  # of the encoder: others have their next frame in between; 150 ms each without AMX
 

@@ -15,10 +15,17 @@ from numpy.typing import NDArray
 
 from duologue.audio import Samples
 from duologue.models.mini_omni.cpu.language_model import constant, parameter
-from duologue.nets import snac_stream
-from duologue.nets.shapes import SnacShape
-from duologue.nets.snac_stream import DILATIONS, KERNEL, LATENTS, Codes, Floats, Plan
-from duologue.openvino import ops, ov
+from duologue.models.mini_omni.nets import snac_stream
+from duologue.models.mini_omni.nets.shapes import SnacShape
+from duologue.models.mini_omni.nets.snac_stream import (
+    DILATIONS,
+    KERNEL,
+    LATENTS,
+    Codes,
+    Floats,
+    Plan,
+)
+from duologue.system.openvino import ops, ov
 
 _TERMS = 8  # of the series of sin²: the ninth is below 1e-7 everywhere
 

@@ -1,0 +1,736 @@
+"""Decides everything in one session. Pure: events in, effects out; no tasks, no clock, no I/O.
+
+Who has the floor is one table (`floor.py`). This is what its actions do: to the turn under way, to its
+reply, to the conversation, and for the client.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from duologue import metrics
+from duologue.audio import AudioChunk
+from duologue.conversation.asking import question_of
+from duologue.conversation.effects import (
+    Effect,
+    Forget,
+    Refuse,
+    Save,
+    Send,
+)
+from duologue.conversation.events import (
+    AudioCleared,
+    AudioReceived,
+    ChunkGenerated,
+    ClearRequested,
+    ClientErred,
+    ClientEvent,
+    ClientLeft,
+    CommitRequested,
+    CutMarked,
+    DrainRequested,
+    EndOfTurnAnswered,
+    IdleTimedOut,
+    ItemAdded,
+    ItemCreated,
+    ItemDeleted,
+    ItemRemoved,
+    ItemRequested,
+    ItemSent,
+    LimitApproached,
+    Overheard,
+    Pinged,
+    PlaybackStarted,
+    PlaybackTruncated,
+    Ponged,
+    ReplyCancelled,
+    ReplyDucked,
+    ReplyEnded,
+    ReplyRequested,
+    ReplyRestored,
+    ReplyTruncated,
+    Report,
+    ServerEvent,
+    SettingsApplied,
+    SettingsChanged,
+    SoundMissed,
+    SoundSent,
+    ToolAnswered,
+    ToolsListed,
+    Transcribed,
+    Wish,
+    Woken,
+)
+from duologue.conversation.floor import (
+    Action,
+    Event,
+    Floor,
+    ReplyGenerated,
+    ReplyPlayed,
+    ReplySounds,
+    State,
+    TurnSealed,
+    UserPauses,
+    UserSpeaks,
+)
+from duologue.conversation.items import Conversation, Item, as_functions, copy
+from duologue.conversation.overhearing import Overhearing
+from duologue.conversation.prompt import Capabilities, Prompt
+from duologue.conversation.replies import Replies
+from duologue.conversation.speech import Speech
+from duologue.errors import (
+    InvalidAudio,
+    InvalidEvent,
+    InvalidField,
+    ItemExists,
+    NoReply,
+    NothingToCommit,
+    ReplyActive,
+    UnknownItem,
+    quoted,
+)
+from duologue.settings import Settings
+from duologue.tools import NO_TOOLS, Tools
+from duologue.turns.detector import TurnDetector
+from duologue.turns.events import (
+    DetectorEvent,
+    LimitNear,
+    ReplyDue,
+    SpeechPaused,
+    SpeechStarted,
+    TurnEnded,
+)
+
+_ANSWERING = (State.AWAITED, State.THINKING, State.SPEAKING, State.DUCKED)
+"""A reply is made, and the client may know of it."""
+
+_CALLS_NOTHING = "{} is left out: this model calls no functions"
+
+
+class Dialogue:
+    """The turns of one session, their replies, and the conversation that they become part of.
+
+    Attributes:
+        at_rest_since: when something last ended that leaves the floor to nobody, by the session's clock.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        detector: TurnDetector,
+        capabilities: Capabilities,
+        conversation: Conversation,
+        now: float = 0.0,
+        *,
+        withdraws: bool = True,
+    ) -> None:
+        """A dialogue that goes on with a conversation.
+
+        Args:
+            session_id: for models, and for the log.
+            detector: that hears the user.
+            capabilities: of the model.
+            conversation: that it goes on with. Others may go on with it, too.
+            now: by the session's clock.
+            withdraws: the client understands that what it was told becomes part of the next item; else,
+                what was told stays told.
+        """
+        self.at_rest_since = now
+        self._id = session_id
+        self._detector = detector
+        self._capabilities = capabilities
+        self._conversation = conversation
+        self._floor = Floor()
+        self._overhearing = Overhearing(
+            capabilities.overhears,
+            detector,
+            lambda utterance: self._prompt(utterance, self._speech.before, detector.pause),
+        )
+        self._now = now
+        self._replies = Replies(session_id, conversation, detector.patience, now)
+        self._speech = Speech(detector, conversation, self._replies, withdraws=withdraws)
+        self._quiet = 0.0  # seconds for which nobody has had the floor
+        self._quiet_since = 0.0  # where in the incoming audio they began
+        self._draining = False
+        self._wanted = NO_TOOLS  # by the client, last
+
+    @property
+    def turns(self) -> int:
+        """Begun so far."""
+        return self._speech.count
+
+    @property
+    def state(self) -> State:
+        """Who has the floor."""
+        return self._floor.state
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a reply is made or sounds, to a turn that has ended."""
+        return self.state in _ANSWERING
+
+    def receive(self, event: ClientEvent | Report, now: float) -> Sequence[Effect]:
+        """Take an event into account.
+
+        Args:
+            event: what happened.
+            now: when, by the session's clock.
+
+        Returns:
+            What has to be done, in this order.
+        """
+        self._now = self._replies.now = now
+        self._replies.effects = []
+        self._advance()
+        try:
+            if isinstance(event, Report):
+                self._learn(event)
+            else:
+                self._obey(event)
+        except (InvalidEvent, InvalidAudio) as error:
+            name = event.event_id if isinstance(event, Wish) else None
+            self._replies.effects.append(Refuse(error, name))
+        return self._replies.effects
+
+    def _learn(self, event: Report) -> None:
+        """Take into account what is reported of the line, the clock and those who were asked something."""
+        match event:
+            case SoundMissed(seconds, late):
+                self._miss(seconds, late)
+            case SoundSent(item_id):
+                self._replies.note_sent(item_id)
+            case DrainRequested():
+                self._drain()
+            case ClientLeft():
+                self._leave(event)
+            case Woken():
+                pass
+            case _:
+                self._take_answer(event)
+
+    def _take_answer(
+        self,
+        event: ChunkGenerated
+        | ReplyEnded
+        | EndOfTurnAnswered
+        | Overheard
+        | Transcribed
+        | ToolsListed
+        | ToolAnswered,
+    ) -> None:
+        """Take into account what the model, and others who were asked something, answer."""
+        match event:
+            case ChunkGenerated(number, chunk):
+                self._replies.take(number, chunk)
+                self._advance()
+            case ReplyEnded(number, error):
+                self._replies.end(number, error)
+                self._advance()
+            case EndOfTurnAnswered(pause, probability):
+                self._detector.answer(pause, probability)
+            case Overheard():
+                self._replies.effects += self._overhearing.hear(event)
+            case Transcribed():
+                self._write_down(event)
+            case ToolsListed():
+                self._drop_prepared()
+                self._replies.tools.learn(event)
+                self._begin_anew()
+            case ToolAnswered():
+                self._replies.tools.answer(event)
+
+    # What the client wants.
+
+    def _obey(self, event: ClientEvent) -> None:
+        """Do what the client wants."""
+        match event:
+            case AudioReceived():
+                self._hear(event)
+            case CommitRequested():
+                self._commit()
+            case ClearRequested():
+                self._clear()
+                self._send(AudioCleared())
+            case ReplyRequested():
+                self._request_reply(event)
+            case ReplyCancelled():
+                self._cancel_reply(event)
+            case SettingsChanged():
+                self._change(event)
+            case ItemCreated() | ItemRequested() | ItemRemoved():
+                self._edit(event)
+            case _:
+                self._note(event)
+
+    def _note(
+        self, event: PlaybackTruncated | PlaybackStarted | CutMarked | Pinged | ClientErred
+    ) -> None:
+        """Take into account what the client reports."""
+        match event:
+            case PlaybackTruncated(item_id, heard):
+                self._truncate(item_id, heard)
+            case PlaybackStarted(item_id, ago):
+                self._replies.note_playback(item_id, ago)
+            case CutMarked():
+                self._mark_cut()
+            case Pinged():
+                self._send(Ponged())
+            case ClientErred(error, event_id):
+                self._replies.effects.append(Refuse(error, event_id))
+
+    def _commit(self) -> None:
+        """End the utterance here. Who is interrupting a reply has interrupted it."""
+        if self.state is State.AWAITED and self._detector.is_open:
+            self._detector.close()  # nothing was said since: the user cannot go on with it any more
+            self._advance()
+            return
+        if self._overlaps:
+            self._speech.utterance = self._detector.commit().utterance
+            self._commit_beside()
+            return
+        if begun := self._detector.believe():
+            self._follow(begun)
+        if self._detector.playing and self._detector.settings.turn_detection:
+            raise NothingToCommit("there is no audio to commit; append some first")
+        ended = self._detector.commit()
+        self._speech.utterance, self._speech.last_word = ended.utterance, self._now
+        self._follow(CommitRequested())
+
+    def _clear(self) -> None:
+        if self._speaks_beside:
+            self._speech.item = None
+        self._detector.clear()
+        self._follow(ClearRequested())
+
+    def _request_reply(self, event: ReplyRequested) -> None:
+        """Answer the last utterance, or the conversation as it stands."""
+        if self._draining:
+            return
+        if self._detector.settings.only_words:
+            raise InvalidEvent(
+                "a transcription session writes down what is said, and answers nothing; "
+                "connect without intent=transcription to be answered"
+            )
+        if self._replies.made and self.is_answering:
+            raise ReplyActive(
+                "Conversation already has an active response in progress: "
+                f"{self._replies.made.response.id}. Wait until the response is finished before creating "
+                "a new one."
+            )
+        settings = self._detector.settings
+        beside = not settings.interrupt_response and not settings.half_duplex
+        if self.state in (State.HEARING, State.PAUSED, State.EARLY) and not beside:
+            raise InvalidEvent(
+                "the user is speaking; a response can be created when the turn has ended"
+            )
+        named = event.tools and event.tools.choice != "none" and _names_any(event.tools)
+        if named and not self._capabilities.calls:
+            raise InvalidField(_CALLS_NOTHING.format("response.tools"), "response.tools")
+        if event.tools:
+            self._replies.tools.check(event.tools)
+        aloud = settings.aloud if event.aloud is None else event.aloud
+        asked = replace(event, aloud=aloud)
+        question = question_of(asked, self._conversation)
+        if not question.utterance.duration and not self._capabilities.reads:
+            raise InvalidEvent(
+                "there is nothing to answer: this model answers what is said, not what is written; "
+                "commit some audio first"
+            )
+        self._build_on_turn()
+        prepared = self._replies.made if self.state is State.LISTENING else None
+        plain = (event.instructions, event.input, event.in_band, event.tools) == (
+            *(None, None, True),
+            None,
+        )
+        if prepared and plain and aloud == prepared.asked.aloud:
+            prepared.asked = asked
+        else:
+            self._drop_prepared()
+        self._follow(asked)
+
+    def _drop_prepared(self) -> None:
+        """Take back a reply that was begun in secret, and is not the one that will be asked for."""
+        if self.state is State.LISTENING:
+            self._replies.drop(committed=True)
+
+    def _begin_anew(self) -> None:
+        """What a reply goes by that was begun in secret, in a pause, has changed: begin it anew."""
+        if self.state is State.EARLY and self._replies.made:
+            self._replies.drop(committed=False)
+            self._start_reply(ReplyDue(self._speech.utterance))
+
+    def _build_on_turn(self) -> None:
+        """The client builds on the last turn: what is said from now on is another one."""
+        if self.state in (State.SPEAKING, State.DUCKED) and not self._speaks_beside:
+            self._detector.close()
+
+    def _cancel_reply(self, event: ReplyCancelled) -> None:
+        if not self.is_answering:
+            raise NoReply("Cancellation failed: no active response found")
+        self._follow(event)
+
+    def _change(self, event: SettingsChanged) -> None:
+        old, new, wanted = self._detector.settings, event.settings, event.settings.tools
+        if _names_any(wanted) and not self._capabilities.calls:
+            new = replace(new, tools=NO_TOOLS)
+        interrupting = self.state is State.DUCKED and not new.interrupt_response
+        if new.turn_detection != old.turn_detection or interrupting:
+            self._clear()
+        if _asks_for(new) != _asks_for(old):
+            self._drop_prepared()
+        beside = self._speaks_beside
+        self._detector.settings = new
+        self._set_playing()
+        if _asks_for(new) != _asks_for(old):
+            self._begin_anew()
+        if beside and not self._overlaps:
+            self._take_floor(interrupts=new.interrupt_response)
+        self._send(SettingsApplied(new))
+        if new.tools != wanted and wanted != self._wanted:
+            error = InvalidField(_CALLS_NOTHING.format("session.tools"), "session.tools")
+            self._replies.effects.append(Refuse(error, event.event_id))
+        self._wanted = wanted
+        self._replies.tools.change(new.tools.servers)
+
+    def _take_floor(self, *, interrupts: bool) -> None:
+        """What the user says beside a reply interrupts it after all; or is not heard any more."""
+        if interrupts:
+            self._follow(UserPauses() if self._detector.pause else UserSpeaks())
+        else:
+            self._speech.item = None
+            self._detector.clear()
+
+    def _edit(self, event: ItemCreated | ItemRequested | ItemRemoved) -> None:
+        """Change the conversation, or show an item of it."""
+        match event:
+            case ItemCreated(item, previous_id):
+                self._create_item(item, previous_id)
+            case ItemRequested(item_id):
+                self._send(ItemSent(copy(self._find(item_id, "retrieving", "retrieve"))))
+            case ItemRemoved(item_id):
+                item = self._find(item_id, "deleting", "delete")
+                self._replies.seal(item)
+                self._drop_prepared()
+                self._conversation.remove(item)
+                self._replies.effects.append(Forget(item))
+                self._send(ItemDeleted(item_id))
+                self._begin_anew()
+
+    def _create_item(self, item: Item, previous_id: str | None) -> None:
+        if self._conversation.find(item.id):
+            raise ItemExists(
+                f"Error creating item: an item with id {quoted(item.id)} already exists."
+            )
+        before = self._conversation.newest
+        if previous_id == "root":
+            before = None
+        elif previous_id is not None:
+            before = self._find(previous_id, "creating", "create", "previous_item_id")
+        answers = item.kind == "mcp_approval_response"
+        if answers:
+            self._replies.tools.request_of(item)  # or it is refused
+        self._build_on_turn()
+        self._drop_prepared()
+        self._conversation.add(item, before, first=before is None)
+        self._replies.effects.append(Save(item))
+        self._send(ItemAdded(copy(item), before.id if before else None))
+        self._replies.ask_for_words(item)
+        if answers:
+            self._replies.tools.decide(item)
+        self._begin_anew()
+
+    def _find(self, item_id: str, doing: str, verb: str, param: str = "item_id") -> Item:
+        item = self._conversation.find(item_id)
+        if not item:
+            raise UnknownItem(doing, verb, item_id, param)
+        return item
+
+    def _truncate(self, item_id: str, played: float) -> None:
+        """Keep of an item what the client has played of it."""
+        if item_id not in self._speech.withdrawn:
+            item = self._find(item_id, "truncating", "truncate")
+            if item.role != "assistant" or item.kind != "message":
+                raise InvalidEvent("only an assistant's message can be truncated")
+            played = min(played, item.seconds)
+            self._replies.seal(item)
+            self._replies.cut(item, played)
+        self._send(ReplyTruncated(item_id, played))
+
+    def _mark_cut(self) -> None:
+        turns = self._conversation.turns()
+        if not turns:
+            raise InvalidEvent("no turn has ended yet, so none can have been cut off")
+        if not turns[-1].timings.cut:
+            self._replies.note_cut(turns[-1], "marked")
+
+    # What the detector hears.
+
+    def _hear(self, event: AudioReceived) -> None:
+        if self._draining:
+            return
+        chunk = event.chunk
+        self._replies.hear(chunk.duration)
+        try:
+            self._detect(self._detector.push(chunk, echo=event.echo))
+        finally:
+            self._watch_idle(chunk.duration)
+
+    def _miss(self, seconds: float, late: float) -> None:
+        if self._draining or not self._detector.settings.turn_detection:
+            return
+        if self.state is not State.LISTENING:
+            self._detect(self._detector.miss(seconds, late))
+        self._watch_idle(seconds)
+
+    def _detect(self, events: Iterator[DetectorEvent]) -> None:
+        """Take into account what the detector hears, and let the model overhear a turn that is open."""
+        try:
+            for event in events:
+                if not self._is_deaf():
+                    self._follow_detector(event)
+        finally:
+            if self._is_deaf():
+                self._detector.clear()
+            self._advance()
+            item = self._speech.item if self._speech.is_open else None
+            self._replies.effects += self._overhearing.follow(item.id if item else None)
+
+    def _follow_detector(self, event: DetectorEvent) -> None:
+        match event:
+            case LimitNear():
+                item = None if self._speech.is_committed else self._speech.item
+                self._send(LimitApproached(item.id if item else None, event.left))
+            case _ if self._overlaps:
+                self._follow_beside(event)
+            case TurnEnded() if not self._detector.settings.create_response:
+                self._speech.utterance = event.utterance
+                self._follow(CommitRequested())
+            case _:
+                self._follow(event)
+
+    def _follow_beside(self, event: DetectorEvent) -> None:
+        """What the user says beside a reply becomes an item, and nobody answers it unasked."""
+        match event:
+            case SpeechStarted(at):
+                self._speech.begin(at)
+            case SpeechPaused():
+                self._speech.note_pause(event)
+            case TurnEnded(utterance):
+                self._speech.utterance = utterance
+                self._commit_beside()
+
+    def _commit_beside(self) -> None:
+        self._speech.commit()
+        self._replies.ask_for_words(self._speech.item)
+
+    @property
+    def _overlaps(self) -> bool:
+        """Whether a reply is made or sounds that goes on whatever the user says."""
+        settings = self._detector.settings
+        listens = settings.turn_detection and not settings.half_duplex
+        answering = self.state in (State.THINKING, State.SPEAKING, State.DUCKED)
+        return listens and not settings.interrupt_response and answering
+
+    @property
+    def _speaks_beside(self) -> bool:
+        """Whether the user says something beside such a reply."""
+        return self._overlaps and self._speech.is_open
+
+    def _is_deaf(self) -> bool:
+        """Whether what comes in is not listened to: a reply is under way and the line is half duplex."""
+        settings = self._detector.settings
+        return self.is_answering and settings.half_duplex and not settings.interrupt_response
+
+    def _set_playing(self) -> None:
+        """Let the detector know whether speech would interrupt something."""
+        sounds = self.state in (State.SPEAKING, State.DUCKED)
+        self._detector.playing = sounds and not self._overlaps
+        if self._overlaps and self._speech.is_committed:
+            self._detector.close()  # what is said beside a reply is another turn
+
+    def _watch_idle(self, seconds: float) -> None:
+        """So many seconds have passed, with sound or without."""
+        position, settings = self._detector.position, self._detector.settings
+        if self.state is not State.LISTENING or not settings.turn_detection:
+            self._quiet, self._quiet_since = 0.0, position
+            return
+        self._quiet += seconds
+        if settings.idle_timeout is not None and self._quiet >= settings.idle_timeout:
+            self._send(IdleTimedOut(self._quiet_since, position))
+            self._quiet, self._quiet_since = 0.0, position
+
+    # The end.
+
+    def _drain(self) -> None:
+        """Take no new turn. A reply that was begun in secret is let out."""
+        self._draining = True
+        if self.state is State.EARLY:
+            self._follow(self._detector.commit())
+
+    def _leave(self, event: ClientLeft) -> None:
+        if self._speaks_beside:
+            self._speech.keep()
+        self._follow(event)
+        self._replies.effects += self._overhearing.stop()
+
+    # What the table says.
+
+    def _follow(self, event: Event | None) -> None:
+        """Go to the next state and do what has to be done; then what follows from that."""
+        while event:
+            for action in self._floor.receive(event):
+                self._do(action, event)
+            self._set_playing()
+            if self.state is State.LISTENING:
+                if self._speech.is_open and not isinstance(event, ClientLeft):
+                    event = UserPauses() if self._detector.pause else UserSpeaks()
+                    continue
+                self._detector.close()
+                self.at_rest_since = self._now
+            event = self._due()
+        if self.state in (State.THINKING, State.SPEAKING, State.DUCKED):
+            self._replies.send_waiting()
+
+    def _advance(self) -> None:
+        """Let happen what is due."""
+        self._follow(self._due())
+
+    def _due(self) -> Event | None:
+        """What follows from the state of the reply, without anybody's doing."""
+        reply = self._replies.made
+        if self.state in (State.AWAITED, State.THINKING) and reply:
+            if reply.is_audible:
+                return ReplySounds()
+            if reply.ended:
+                return ReplyGenerated()
+            if self.state is State.AWAITED and not self._detector.is_open:
+                return TurnSealed()
+        if self.state in (State.SPEAKING, State.DUCKED):
+            if reply and reply.ended:
+                return ReplyGenerated()
+            if not reply and self._now >= self._replies.plays_until:
+                return ReplyPlayed()
+        return None
+
+    def _do(self, action: Action, event: Event) -> None:
+        match action:
+            case Action.BEGIN_TURN:
+                self._speech.begin(event.at if isinstance(event, SpeechStarted) else None)
+            case Action.CONTINUE_TURN:
+                self._speech.go_on()
+            case Action.COMMIT_TURN:
+                self._speech.commit()
+                if self.state is State.LISTENING:
+                    self._replies.ask_for_words(self._speech.item)  # nobody answers it
+            case Action.FORGET_TURN:
+                self._speech.item = None
+            case Action.KEEP_TURN:
+                self._speech.keep()
+            case Action.END_TURN if isinstance(event, TurnEnded):
+                self._speech.end(event)
+            case Action.REOPEN_TURN:
+                self._speech.reopen()
+            case Action.ASK_END_OF_TURN if isinstance(event, SpeechPaused):
+                self._speech.note_pause(event)
+            case _:
+                self._do_with_reply(action, event)
+
+    def _do_with_reply(self, action: Action, event: Event) -> None:
+        match action:
+            case Action.START_REPLY:
+                self._start_reply(event)
+            case Action.REQUEST_REPLY if isinstance(event, ReplyRequested):
+                self._start_requested(event)
+            case Action.DROP_REPLY:
+                gone = isinstance(event, ClientLeft)
+                self._replies.drop(committed=self._speech.is_committed, gone=gone)
+            case Action.STOP_REPLY:
+                self._stop_replies(event)
+            case Action.FINISH_REPLY:
+                self._replies.finish()
+            case Action.CLOSE_REPLY:
+                self._replies.close()
+            case Action.ANNOUNCE_REPLY:
+                self._replies.announce()
+            case Action.DUCK:
+                metrics.record_duck()
+                self._send(ReplyDucked(self._replies.sounding))
+            case Action.RESTORE:
+                self._send(ReplyRestored(self._replies.sounding))
+
+    def _stop_replies(self, event: Event) -> None:
+        """Stop what is made and what sounds.
+
+        A client that ends its utterances itself truncates what it has not played: a reply that is made is
+        whole to it.
+        """
+        by_client = isinstance(event, ClientLeft | ReplyCancelled)
+        self._replies.stop(
+            "client_cancelled" if by_client else "turn_detected",
+            whole=isinstance(event, CommitRequested),
+            failed=isinstance(event, ClientLeft) and event.error is not None,
+            gone=isinstance(event, ClientLeft),
+        )
+
+    def _write_down(self, event: Transcribed) -> None:
+        """Somebody has written down what an item says."""
+        item = self._conversation.find(event.item_id)
+        if not item:
+            return
+        if event.error:
+            self._replies.give_up_words(item, event.error)
+        else:
+            self._replies.transcribe(item, event.words)
+
+    # The reply.
+
+    def _start_reply(self, event: Event) -> None:
+        """Begin the answer to what the user says."""
+        item = self._speech.item
+        assert item is not None
+        if isinstance(event, ReplyDue | TurnEnded):
+            self._speech.utterance = event.utterance
+        if isinstance(event, TurnEnded) and not event.pause:
+            self._speech.last_word = self._now  # the time limit: it was not the last
+        in_pause = isinstance(event, ReplyDue) or (isinstance(event, TurnEnded) and event.pause)
+        prompt = self._prompt(
+            self._speech.utterance, self._speech.before, self._speech.pause if in_pause else 0
+        )
+        asked = ReplyRequested(aloud=self._detector.settings.aloud)
+        self._replies.start(asked, item, prompt, self._speech.last_word)
+
+    def _start_requested(self, asked: ReplyRequested) -> None:
+        """Begin the reply that the client asked for, unless it was begun in secret."""
+        if self._replies.made:
+            return
+        question = question_of(asked, self._conversation)
+        answers = question.answers
+        prompt = self._prompt(question.utterance, question.items, 0)
+        prompt = replace(prompt, spoken=bool(question.utterance.duration))
+        if asked.instructions is not None:
+            prompt = replace(prompt, instructions=asked.instructions)
+        if asked.tools is not None:
+            prompt = replace(prompt, tools=self._replies.tools.offer(asked.tools))
+        if not asked.in_band:  # what is in nobody's conversation calls nobody
+            own = [function for function in prompt.tools.functions if not function.server]
+            prompt = replace(prompt, tools=replace(prompt.tools, functions=tuple(own)))
+        since = self._speech.last_word if answers and answers is self._speech.item else self._now
+        self._replies.start(asked, answers, prompt, since)
+
+    def _prompt(self, utterance: AudioChunk, items: Sequence[Item], pause: int) -> Prompt:
+        settings = self._detector.settings
+        tools = self._replies.tools.offer(settings.tools)
+        items = as_functions(items)
+        return Prompt(utterance, items, settings.instructions, self._id, pause, tools=tools)
+
+    def _send(self, event: ServerEvent) -> None:
+        self._replies.effects.append(Send(event))
+
+
+def _names_any(tools: Tools) -> bool:
+    """Whether there is anything that may be called."""
+    return bool(tools.functions or tools.servers)
+
+
+def _asks_for(settings: Settings) -> tuple[object, ...]:
+    """What a reply that is begun goes by."""
+    return settings.instructions, settings.aloud, settings.tools

@@ -1,0 +1,1 @@
+"""The networks that listen: is this speech, and is the turn over?"""

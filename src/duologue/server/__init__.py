@@ -1,0 +1,1 @@
+"""The ASGI app, its settings, and how it is served."""

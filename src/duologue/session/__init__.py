@@ -1,0 +1,1 @@
+"""The shell around a dialogue: tasks, clock, line."""

@@ -1,0 +1,1 @@
+"""Where conversations and the figures of turns are kept."""

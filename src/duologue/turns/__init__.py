@@ -1,0 +1,1 @@
+"""When somebody's turn begins, pauses, goes on and ends. Pure."""
