@@ -75,6 +75,27 @@ def test_what_it_writes_until_there_is_no_room_left_was_said_once() -> None:
     assert plausible(short, 3.0, -0.2, 0.1) == short
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (
+            " About 25% of the people know Dr. Smith, about 25% of the people know Dr. Smith, about 25%",
+            " About 25% of the people know Dr. Smith,",
+        ),
+        (
+            " In 2000, Dr. Smith moved with the family in 2000. Dr. Smith moved with",
+            " In 2000, Dr. Smith moved with the family",
+        ),
+        (" It is what it is, and it is what", " It is what it is, and it is what"),
+    ],
+)
+def test_a_sentence_that_begins_anew_without_its_capital_was_said_once(
+    written: str, said: str
+) -> None:
+    (kept,) = plausible([Segment(0.0, None, written)], 2.5, -0.3, 0.0)
+    assert kept.words == said
+
+
 def test_what_has_no_letter_is_no_word() -> None:
     found = [
         Segment(0.0, 2.0, " ¶¶¶¶¶¶¶¶"),

@@ -11,7 +11,7 @@ SECOND = 50
 _LATE = 0.1  # seconds before the end of the sound from which on a segment would be behind it
 _LOOPS = 2.4  # compression ratio above which a text repeats itself (Whisper's own limit)
 _LOOPS_WORDS = 5  # times that the same few words may follow each other at most, less one
-_SENTENCE = 4  # words that are no more than once in a row in what has no end
+_SENTENCE = 4  # words, of what has no end, that are no more than once in a row
 _UNSURE = (
     -1.0
 )  # mean log probability of a token below which it may be made up (Whisper's own limit)
@@ -20,6 +20,7 @@ _NOTHING = 0.6  # probability of no speech above which it probably is, then (Whi
 _DOUBTFUL = 0.4
 
 
+_MARKS = re.compile(r"[^\w]+$|^[^\w]+")
 _AGAIN = re.compile(rf"(?<!\w)((?:[\w']+\W+){{1,4}}?)\1{{{_LOOPS_WORDS - 1},}}", re.IGNORECASE)
 
 
@@ -99,8 +100,9 @@ def plausible(
 def _once(words: str) -> str:
     """What was not ended, without its repetitions: it was written until there was no room left."""
     every = words.split()
-    for count in range(_SENTENCE, len(every) // 2 + 1):
-        if every[count:] == every[:-count]:
+    said = [_MARKS.sub("", word).lower() for word in every]  # a sentence begins anew without its capital
+    for count in range(_SENTENCE, len(every) - _SENTENCE + 1):
+        if said[count:] == said[:-count]:
             return " " + " ".join(every[:count])
     return words
 
