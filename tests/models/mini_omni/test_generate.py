@@ -8,7 +8,6 @@ pytest.importorskip("safetensors")
 import torch
 
 from duologue.errors import InvalidRequest
-from duologue.models.mini_omni import generate
 from duologue.models.mini_omni.nets.lm import LanguageModel
 from duologue.models.mini_omni.nets.snac import snac_decoder
 from duologue.models.mini_omni.nets.whisper import encoder
@@ -16,6 +15,7 @@ from duologue.models.mini_omni.prompts import Task, text_prompt
 from duologue.models.mini_omni.runtime import Floats
 from duologue.models.mini_omni.torch_runtime import TorchRuntime
 from duologue.models.mini_omni.vocabulary import Vocabulary
+from models.mini_omni import generate
 from models.mini_omni.nets.generate import encoder_shape, load_language_model, state, vectors
 from models.mini_omni.nets.voice import SHAPE, tensors
 

@@ -100,7 +100,9 @@ def plausible(
 def _once(words: str) -> str:
     """What was not ended, without its repetitions: it was written until there was no room left."""
     every = words.split()
-    said = [_MARKS.sub("", word).lower() for word in every]  # a sentence begins anew without its capital
+    said = [
+        _MARKS.sub("", word).lower() for word in every
+    ]  # a sentence begins anew without its capital
     for count in range(_SENTENCE, len(every) - _SENTENCE + 1):
         if said[count:] == said[:-count]:
             return " " + " ".join(every[:count])
