@@ -35,6 +35,9 @@ class Settings:
         only_words: what is said is written down and never answered: the API's transcription session.
         language: that is spoken, for those who write it down, ISO 639-1; empty: it is found out.
         wants_words: the client wants the words of what is said. Models that know them tell them anyway.
+        voice: that replies are spoken with; empty: the model's usual one.
+        speed: of that voice; 1 is usual.
+        max_output_tokens: tokens of text that a reply may have; 0: as many as the model likes.
     """
 
     turn_detection: bool = True
@@ -55,3 +58,6 @@ class Settings:
     only_words: bool = False
     language: str = ""
     wants_words: bool = False
+    voice: str = ""
+    speed: float = 1.0
+    max_output_tokens: int = 0

@@ -87,6 +87,9 @@ class ScriptedModel:
         reads: bool = False,
         transcript: str | None = None,
         calls: bool = False,
+        counts: bool = False,
+        voices: tuple[str, ...] = (),
+        speeds: tuple[float, float] = (1.0, 1.0),
     ) -> None:
         """Say `chunks`, raising those that are errors; with a gate, one for each release of it.
 
@@ -98,6 +101,9 @@ class ScriptedModel:
             transcribes=True,
             reads=reads,
             calls=calls,
+            counts=counts,
+            voices=voices,
+            speeds=speeds,
             note="A script.",
             overhears="nothing" if not overhears else "pauses" if only_pauses else "speech",
         )

@@ -197,9 +197,14 @@ async def test_a_client_that_asks_for_something_else_gets_that() -> None:
         ReplyRequested(aloud=False),
         ReplyRequested(in_band=False),
         ReplyRequested(tools=NO_TOOLS),
+        ReplyRequested(voice="adam"),
+        ReplyRequested(speed=1.5),
+        ReplyRequested(max_output_tokens=7),
     ):
         gate = asyncio.Semaphore(0)
-        model = ScriptedModel([say("Hi.")], gate=gate)
+        model = ScriptedModel(
+            [say("Hi.")], gate=gate, voices=("eve", "adam"), speeds=(0.5, 1.5), counts=True
+        )
         async with call(model, Settings(create_response=False)) as c:
             await c.speak()
             c.line.push(asked)

@@ -79,7 +79,15 @@ from duologue.conversation.events import (
     Woken,
 )
 from duologue.conversation.floor import State
-from duologue.conversation.items import Conversation, FunctionCall, Item, ReplyChunk, Role, ToolUse
+from duologue.conversation.items import (
+    Conversation,
+    FunctionCall,
+    Item,
+    ReplyChunk,
+    Role,
+    ToolUse,
+    Usage,
+)
 from duologue.conversation.prompt import Capabilities
 from duologue.errors import InvalidEvent, ModelFailed, NotOffered
 from duologue.settings import PatienceSetting, Settings
@@ -101,7 +109,15 @@ class World:
         self.kept: set[Item] = set()
         self.detector = TurnDetector(LoudnessVad(), settings, Patience())
         capabilities = Capabilities(
-            True, True, True, "", overhears="speech", reads=True, calls=True
+            True,
+            True,
+            True,
+            "",
+            overhears="speech",
+            reads=True,
+            calls=True,
+            counts=True,
+            voices=("eve", "adam"),
         )
         self.dialogue = Dialogue(
             "sess", self.detector, capabilities, self.conversation, withdraws=withdraws
@@ -185,6 +201,12 @@ class World:
     def understand(self) -> None:
         if self.making is not None:
             self.receive(ChunkGenerated(self.making, ReplyChunk(user_text="hello")))
+
+    def reach_limit(self) -> None:
+        """The model has written as much as it may, and says how much that is."""
+        if self.making is not None:
+            end = ReplyChunk(usage=Usage(20, 7), incomplete=True)
+            self.receive(ChunkGenerated(self.making, end))
 
     def finish(self, fails: bool) -> None:
         if self.making is not None:
@@ -551,6 +573,7 @@ CHANGES: list[Changes] = [
     {"tools": Tools((Function("look"),))},
     {"tools": Tools((Function("look"),), servers=SERVERS)},
     {"tools": Tools(servers=SERVERS[:1])},
+    {"voice": "adam", "max_output_tokens": 7},
 ]
 ASKED = st.sampled_from(
     [
@@ -559,6 +582,7 @@ ASKED = st.sampled_from(
         ReplyRequested(aloud=False),
         ReplyRequested(in_band=False),
         ReplyRequested(tools=Tools((Function("look"),), "required")),
+        ReplyRequested(voice="adam", max_output_tokens=7),
     ]
 )
 SOUNDS = [
@@ -569,6 +593,7 @@ MODEL = [
     *[step("generate", st.sampled_from([0.0, 0.08, 0.5, 2.0]), LATE)] * 5,
     *[step("finish", LATE)] * 2,
     step("understand"),
+    step("reach_limit"),
     *[step("call", st.sampled_from(["look", "add", "ask"]))] * 2,
     *[step("list_tools", LATE)] * 2,
     *[step("answer_call", LATE)] * 2,

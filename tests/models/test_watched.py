@@ -13,7 +13,7 @@ import pytest
 from conftest import Serve
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, silence
 from duologue.cli.say import ask
-from duologue.conversation.items import ReplyChunk
+from duologue.conversation.items import ReplyChunk, Usage
 from duologue.conversation.prompt import Capabilities, Prompt
 from duologue.errors import DuologueError, ModelFailed
 from duologue.models.watched import Watched
@@ -140,6 +140,9 @@ def sound(samples: object, rate: object = REPLY_RATE) -> ReplyChunk:
         (ReplyChunk(cast("AudioChunk", np.zeros(9, np.float32))), "and not an AudioChunk"),
         (ReplyChunk(text=cast("str", 7)), "words that are no str"),
         (ReplyChunk(user_text=cast("str", b"hi")), "words that are no str"),
+        (ReplyChunk(usage=cast("Usage", 7)), "gave usage that is no count of tokens"),
+        (ReplyChunk(usage=Usage(-1, 2)), "gave usage that is no count of tokens"),
+        (ReplyChunk(usage=Usage(1, cast("int", 2.5))), "gave usage that is no count of tokens"),
         (cast("ReplyChunk", "hello"), "gave a str and not a ReplyChunk"),
         (cast("ReplyChunk", None), "gave a NoneType and not a ReplyChunk"),
     ],

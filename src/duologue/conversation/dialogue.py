@@ -74,7 +74,7 @@ from duologue.conversation.floor import (
 )
 from duologue.conversation.items import Conversation, Item, as_functions, copy
 from duologue.conversation.overhearing import Overhearing
-from duologue.conversation.prompt import Capabilities, Prompt
+from duologue.conversation.prompt import Capabilities, Prompt, usable
 from duologue.conversation.replies import Replies
 from duologue.conversation.speech import Speech
 from duologue.errors import (
@@ -327,8 +327,7 @@ class Dialogue:
             raise InvalidField(_CALLS_NOTHING.format("response.tools"), "response.tools")
         if event.tools:
             self._replies.tools.check(event.tools)
-        aloud = settings.aloud if event.aloud is None else event.aloud
-        asked = replace(event, aloud=aloud)
+        asked = self._with_settings(event)
         question = question_of(asked, self._conversation)
         if not question.utterance.duration and not self._capabilities.reads:
             raise InvalidEvent(
@@ -341,11 +340,29 @@ class Dialogue:
             *(None, None, True),
             None,
         )
-        if prepared and plain and aloud == prepared.asked.aloud:
+        if prepared and plain and _manner(asked) == _manner(prepared.asked):
             prepared.asked = asked
         else:
             self._drop_prepared()
         self._follow(asked)
+
+    def _with_settings(self, asked: ReplyRequested) -> ReplyRequested:
+        """What is asked for, with what the session has where it names nothing, as far as the model can."""
+        settings = self._detector.settings
+        voice = asked.voice or ""
+        voice = voice if voice in self._capabilities.voices else settings.voice
+        speed = settings.speed if asked.speed is None else asked.speed
+        limit = asked.max_output_tokens
+        limit = settings.max_output_tokens if limit is None else limit
+        wanted = replace(settings, voice=voice, speed=speed, max_output_tokens=limit)
+        used = usable(wanted, self._capabilities)
+        return replace(
+            asked,
+            aloud=settings.aloud if asked.aloud is None else asked.aloud,
+            voice=used.voice,
+            speed=used.speed,
+            max_output_tokens=used.max_output_tokens,
+        )
 
     def _drop_prepared(self) -> None:
         """Take back a reply that was begun in secret, and is not the one that will be asked for."""
@@ -369,9 +386,8 @@ class Dialogue:
         self._follow(event)
 
     def _change(self, event: SettingsChanged) -> None:
-        old, new, wanted = self._detector.settings, event.settings, event.settings.tools
-        if _names_any(wanted) and not self._capabilities.calls:
-            new = replace(new, tools=NO_TOOLS)
+        old, wanted = self._detector.settings, event.settings.tools
+        new = usable(event.settings, self._capabilities)
         interrupting = self.state is State.DUCKED and not new.interrupt_response
         if new.turn_detection != old.turn_detection or interrupting:
             self._clear()
@@ -695,7 +711,7 @@ class Dialogue:
         prompt = self._prompt(
             self._speech.utterance, self._speech.before, self._speech.pause if in_pause else 0
         )
-        asked = ReplyRequested(aloud=self._detector.settings.aloud)
+        asked = self._with_settings(ReplyRequested())
         self._replies.start(asked, item, prompt, self._speech.last_word)
 
     def _start_requested(self, asked: ReplyRequested) -> None:
@@ -718,9 +734,18 @@ class Dialogue:
 
     def _prompt(self, utterance: AudioChunk, items: Sequence[Item], pause: int) -> Prompt:
         settings = self._detector.settings
-        tools = self._replies.tools.offer(settings.tools)
-        items = as_functions(items)
-        return Prompt(utterance, items, settings.instructions, self._id, pause, tools=tools)
+        return Prompt(
+            utterance,
+            as_functions(items),
+            settings.instructions,
+            self._id,
+            pause,
+            aloud=settings.aloud,
+            tools=self._replies.tools.offer(settings.tools),
+            voice=settings.voice,
+            speed=settings.speed,
+            max_output_tokens=settings.max_output_tokens,
+        )
 
     def _send(self, event: ServerEvent) -> None:
         self._replies.effects.append(Send(event))
@@ -733,4 +758,9 @@ def _names_any(tools: Tools) -> bool:
 
 def _asks_for(settings: Settings) -> tuple[object, ...]:
     """What a reply that is begun goes by."""
-    return settings.instructions, settings.aloud, settings.tools
+    return settings.instructions, settings.tools, _manner(settings)
+
+
+def _manner(asked: Settings | ReplyRequested) -> tuple[object, ...]:
+    """How a reply is given."""
+    return asked.aloud, asked.voice, asked.speed, asked.max_output_tokens

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from duologue.audio import AudioChunk
-from duologue.conversation.items import Item, ReplyChunk
+from duologue.conversation.items import Item, ReplyChunk, Usage
 from duologue.errors import DuologueError
 from duologue.settings import Settings
 from duologue.timings import Timings
@@ -67,6 +67,10 @@ class ReplyRequested(Wish):
         in_band: the reply becomes part of the conversation.
         input: what is answered instead of the conversation: items, and ids of items that are there.
         tools: that the model may call; None: as the session has it.
+        voice: to speak with; None: as the session has it.
+        speed: of that voice, 1 is usual; None: as the session has it.
+        max_output_tokens: tokens of text that the reply may have, 0: as many as the model likes; None: as
+            the session has it.
     """
 
     instructions: str | None = None
@@ -75,6 +79,9 @@ class ReplyRequested(Wish):
     in_band: bool = True
     input: tuple[Item | str, ...] | None = None
     tools: Tools | None = None
+    voice: str | None = None
+    speed: float | None = None
+    max_output_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,12 +441,14 @@ class ReplyDone:
         response_id: that is over.
         item_id: that it has made; None: none.
         text: all the words that were sent.
-        reason: "completed"; "turn_detected", "client_cancelled": it was stopped; "failed".
+        reason: "completed"; "turn_detected", "client_cancelled": it was stopped; "max_output_tokens": it
+            has as many as it might have; "failed".
         error: why, when it failed.
         timings: how long everything took, as far as it is known when this is sent.
         previous_id: of the item before that of the reply.
         asked: what it answers.
         calls: of functions, that it has made.
+        usage: what it has used.
     """
 
     response_id: str
@@ -451,6 +460,7 @@ class ReplyDone:
     previous_id: str | None = None
     asked: ReplyRequested = ReplyRequested()
     calls: tuple[Item, ...] = ()
+    usage: Usage = Usage()  # noqa: RUF009  frozen
 
 
 @dataclass(frozen=True, slots=True)

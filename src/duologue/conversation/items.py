@@ -23,6 +23,25 @@ class FunctionCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What a reply has used, in tokens as the Realtime API counts them.
+
+    A model tells the text, if it counts it; sound is counted by its length, whoever makes it.
+
+    Attributes:
+        input_text: of the prompt, in words.
+        output_text: of the reply, in words; calls of functions are among them.
+        input_audio: of the utterance that was answered: one for 0.1 s.
+        output_audio: of the reply: one for 0.05 s.
+    """
+
+    input_text: int = 0
+    output_text: int = 0
+    input_audio: int = 0
+    output_audio: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyChunk:
     """A piece of a reply.
 
@@ -31,12 +50,16 @@ class ReplyChunk:
         text: the words spoken in `audio`, with the white space that joins them to the last ones.
         user_text: what the user said, once the model knows; sent once at most.
         call: of a function, whole.
+        usage: the text of the whole reply, as far as it is known; the newest holds.
+        incomplete: the reply ends here because it has `Prompt.max_output_tokens`.
     """
 
     audio: AudioChunk | None = None
     text: str = ""
     user_text: str | None = None
     call: FunctionCall | None = None
+    usage: Usage | None = None
+    incomplete: bool = False
 
 
 Role = Literal["user", "assistant", "system"]

@@ -1,11 +1,12 @@
 """What a model is given, and what it can do. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from duologue.audio import AudioChunk
 from duologue.conversation.items import Item
+from duologue.settings import Settings
 from duologue.tools import NO_TOOLS, Tools
 
 
@@ -22,6 +23,9 @@ class Capabilities:
         overhears: it is an `Overhearer`, too: of all speech, or of pauses only, in which the utterance may
             be over.
         calls: it calls functions (`ReplyChunk.call`).
+        counts: it counts the tokens that it writes, and ends a reply at `Prompt.max_output_tokens`.
+        voices: that it can speak with, by name, the usual one first; empty: one that has no name.
+        speeds: the slowest and the quickest at which it can speak; 1 is usual.
     """
 
     history: bool
@@ -31,6 +35,9 @@ class Capabilities:
     overhears: Literal["nothing", "speech", "pauses"] = "nothing"
     reads: bool = False
     calls: bool = False
+    counts: bool = False
+    voices: tuple[str, ...] = ()
+    speeds: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,10 @@ class Prompt:
         spoken: False: nothing was said; the utterance is empty, and the answer is to the items. Only models
             that read are asked so.
         tools: that it may call. Only models that call functions are given any.
+        voice: of the model's `voices`; empty: the usual one.
+        speed: within the model's `speeds`; 1 is usual.
+        max_output_tokens: tokens of text that the reply may have; 0: as many as the model likes. Only
+            models that count are given any.
     """
 
     utterance: AudioChunk
@@ -58,3 +69,24 @@ class Prompt:
     aloud: bool = True
     spoken: bool = True
     tools: Tools = NO_TOOLS
+    voice: str = ""
+    speed: float = 1.0
+    max_output_tokens: int = 0
+
+
+def usable(settings: Settings, can: Capabilities) -> Settings:
+    """The settings as far as a model can follow them.
+
+    Of a voice that it does not have, its usual one is left, by its name; of a speed, the nearest that it
+    has; of functions and of a limit of tokens, none where it calls or counts nothing.
+    """
+    slowest, quickest = can.speeds
+    may_call = can.calls or not (settings.tools.functions or settings.tools.servers)
+    usual = can.voices[0] if can.voices else ""
+    return replace(
+        settings,
+        tools=settings.tools if may_call else NO_TOOLS,
+        voice=settings.voice if settings.voice in can.voices else usual,
+        speed=min(max(settings.speed, slowest), quickest),
+        max_output_tokens=settings.max_output_tokens if can.counts else 0,
+    )

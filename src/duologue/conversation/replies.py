@@ -41,6 +41,7 @@ from duologue.conversation.items import (
     Response,
     Status,
     Turn,
+    Usage,
     copy,
 )
 from duologue.conversation.prompt import Prompt
@@ -53,6 +54,10 @@ from duologue.turns.patience import Patience
 logger = logging.getLogger(__name__)
 
 _RUSHED = 0.25  # seconds by which sound comes too fast, from which a client plays nothing
+_HEARD, _SPOKEN = (
+    10,
+    20,
+)  # tokens of a second of sound that comes in, and that goes out: the API's rule
 
 Reason = Literal["turn_detected", "client_cancelled"]
 """Why a reply is stopped."""
@@ -77,6 +82,9 @@ class Reply:
         sealed: it was truncated: what comes now is not part of its item.
         calls: items of the functions that it has called.
         tools: that it may call.
+        heard: seconds of the utterance that is answered.
+        usage: what the model tells of the text.
+        incomplete: it ends because it has as many tokens as it might have.
     """
 
     number: int
@@ -93,6 +101,9 @@ class Reply:
     sealed: bool = False
     calls: list[Item] = field(default_factory=list)
     tools: Tools = NO_TOOLS
+    heard: float = 0.0
+    usage: Usage = Usage()  # noqa: RUF009  frozen
+    incomplete: bool = False
 
     @property
     def item(self) -> Item | None:
@@ -174,8 +185,23 @@ class Replies:
             answers.response, answers.timings = response, timings
         timings.started = self.now - since
         self._count += 1
-        self.made = Reply(self._count, response, asked, self.now, since, tools=prompt.tools)
-        self.effects.append(Start(self._count, replace(prompt, aloud=bool(asked.aloud))))
+        self.made = Reply(
+            self._count,
+            response,
+            asked,
+            self.now,
+            since,
+            tools=prompt.tools,
+            heard=prompt.utterance.duration,
+        )
+        prompt = replace(
+            prompt,
+            aloud=bool(asked.aloud),
+            voice=asked.voice or "",
+            speed=asked.speed or 1.0,
+            max_output_tokens=asked.max_output_tokens or 0,
+        )
+        self.effects.append(Start(self._count, prompt))
 
     def announce(self) -> None:
         """Tell the client that a reply is made."""
@@ -195,6 +221,8 @@ class Replies:
         if chunk.audio and timings.first_sound is None:
             timings.first_sound = since
             self._patience.learn(self.now - reply.begun)
+        reply.usage = chunk.usage or reply.usage
+        reply.incomplete = reply.incomplete or chunk.incomplete
         if not reply.asked.aloud:
             chunk = replace(chunk, audio=None)
         reply.waiting.append(chunk)
@@ -291,12 +319,14 @@ class Replies:
         self.send_waiting()
         self.made = None
         self.playing.append(reply)
+        reason = "max_output_tokens" if reply.incomplete else "completed"
         if reply.error:
             self._set_status(reply, "failed")
             self.effects.append(Send(ErrorOccurred(reply.error)))
         else:
-            self._set_status(reply, "interrupted" if reply.sealed else "completed")
-        self._send_done(reply, "failed" if reply.error else "completed")
+            whole = not reply.sealed and not reply.incomplete
+            self._set_status(reply, "completed" if whole else "interrupted")
+        self._send_done(reply, "failed" if reply.error else reason)
         self.ask_for_words(reply.response.answers)
         self.tools.begin(reply.calls)
         self.effects.append(WakeAt(reply.plays_until))
@@ -313,6 +343,11 @@ class Replies:
             reply.previous_id,
             reply.asked,
             tuple(copy(call) for call in reply.calls),
+            replace(
+                reply.usage,
+                input_audio=round(reply.heard * _HEARD),
+                output_audio=round(reply.seconds * _SPOKEN),
+            ),
         )
         self.effects.append(Send(done))
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol, cast
 
 from duologue.audio import AudioChunk
-from duologue.conversation.items import FunctionCall, Item, ReplyChunk
+from duologue.conversation.items import FunctionCall, Item, ReplyChunk, Usage
 from duologue.conversation.prompt import Capabilities, Prompt
 from duologue.errors import ModelUnavailable
 from duologue.tools import NO_TOOLS, Function, Tools
@@ -27,6 +27,7 @@ __all__ = [
     "SpeechModel",
     "Tools",
     "Transcriber",
+    "Usage",
     "load_model",
 ]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from duologue.audio import REPLY_RATE, AudioChunk
 from duologue.clock import Clock, WallClock
-from duologue.conversation.items import FunctionCall, ReplyChunk
+from duologue.conversation.items import FunctionCall, ReplyChunk, Usage
 from duologue.conversation.prompt import Capabilities, Prompt
 from duologue.errors import ModelFailed, NotOffered, quoted
 from duologue.models import Overhearer, Speaker, SpeechModel, Transcriber
@@ -220,6 +220,8 @@ def _checked(chunk: ReplyChunk) -> ReplyChunk:
         raise ModelFailed("the model gave words that are no str")
     if not isinstance(chunk.call, FunctionCall | None):
         raise ModelFailed(f"the model gave {_kind(chunk.call)} for a call and not a FunctionCall")
+    if not _is_usage(chunk.usage):
+        raise ModelFailed("the model gave usage that is no count of tokens")
     if chunk.audio is None:
         return chunk
     if not isinstance(chunk.audio, AudioChunk):
@@ -232,6 +234,13 @@ def _checked(chunk: ReplyChunk) -> ReplyChunk:
     if not np.isfinite(samples).all():
         raise ModelFailed("the model gave sound that holds no numbers (NaN or infinity)")
     return chunk if len(samples) else dataclasses.replace(chunk, audio=None)
+
+
+def _is_usage(usage: object) -> bool:
+    if not isinstance(usage, Usage):
+        return usage is None
+    counts = (usage.input_text, usage.output_text)
+    return all(type(count) is int and count >= 0 for count in counts)
 
 
 def _kind(value: object) -> str:

@@ -22,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from duologue import metrics
+from duologue.conversation.prompt import usable
 from duologue.errors import (
     InvalidSetting,
     SessionIdle,
@@ -213,6 +214,9 @@ class Server:
         """End what reads the questions of `/chat`, when nobody is served any more."""
         self._questions.close()
 
+    def _fit(self, settings: Settings) -> Settings:
+        return usable(settings, self.model.capabilities)
+
     def _refuse_while_draining(self) -> None:
         if self._draining:
             raise ShuttingDown("the server is shutting down; try again later")
@@ -228,7 +232,7 @@ class Server:
         )
         app = Starlette(
             routes=[
-                *realtime.routes(self.serve, config.model, admission),
+                *realtime.routes(self.serve, config.model, admission, self._fit),
                 *chat.routes(self.chat, admission, self._questions),
                 *audio.routes(self.chat, admission, self._questions, config.model),
                 *recordings.routes(self.history.turn),

@@ -57,7 +57,7 @@ from duologue.conversation.events import (
 )
 from duologue.conversation.floor import State
 from duologue.conversation.items import Conversation, Item, Turn
-from duologue.conversation.prompt import Prompt
+from duologue.conversation.prompt import Prompt, usable
 from duologue.errors import (
     DuologueError,
     ModelFailed,
@@ -69,7 +69,7 @@ from duologue.errors import (
 from duologue.models import Overhearer, SpeechModel, Transcriber
 from duologue.session.outbox import Outbox
 from duologue.settings import Settings
-from duologue.tools import NO_TOOLS, Function, ToolFailure, ToolServer
+from duologue.tools import Function, ToolFailure, ToolServer
 from duologue.turns.detector import TurnDetector, Vad
 from duologue.turns.patience import Patience
 
@@ -225,8 +225,7 @@ class Session:
         self._clock = clock or WallClock()
         self._outbox = Outbox(limits.unsent)
         self._wanted = settings
-        if not model.capabilities.calls:
-            settings = replace(settings, tools=NO_TOOLS)
+        settings = usable(settings, model.capabilities)
         self._detector = TurnDetector(vad, settings, Patience(record.patience))
         self._dialogue = Dialogue(
             self.id,
@@ -270,7 +269,10 @@ class Session:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                if self._wanted != self._detector.settings or self._wanted.tools.servers:
+                if (
+                    self._wanted.tools != self._detector.settings.tools
+                    or self._wanted.tools.servers
+                ):
                     # Says what the model cannot do, and asks the servers for their tools.
                     self._receive(SettingsChanged(self._wanted))
                 keepers = [

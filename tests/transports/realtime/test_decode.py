@@ -1,5 +1,6 @@
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,12 +67,66 @@ def test_what_means_nothing_here_is_ignored() -> None:
         "wonder": 7,
         "audio": {
             "input": {"turn_detection": {"type": "semantic_vad", "wonder": 7}},
-            "output": {"voice": "ash", "speed": 1.5},
+            "output": {"wonder": 7},
         },
     }
     assert decode_event(message("session.update", session=session), Settings()) == SettingsChanged(
         Settings()
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"audio": {"output": {"voice": "ash"}}}, {"voice": "ash"}),
+        ({"audio": {"output": {"voice": {"id": "voice_1"}}}}, {"voice": "voice_1"}),
+        ({"audio": {"output": {"voice": "default"}}}, {"voice": ""}),
+        ({"audio": {"output": {"voice": None, "speed": None}}, "max_output_tokens": None}, {}),
+        ({"audio": {"output": {"speed": 1}}}, {"speed": 1.0}),
+        ({"audio": {"output": {"speed": 0.25}}}, {"speed": 0.25}),
+        ({"max_output_tokens": 4096}, {"max_output_tokens": 4096}),
+        ({"max_output_tokens": "inf"}, {"max_output_tokens": 0}),
+    ],
+)
+def test_how_replies_sound_and_how_long_they_are_is_of_a_session_or_a_response(
+    fields: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    known = Settings(voice="eve", speed=1.5, max_output_tokens=7)
+    changed = decode_event(message("session.update", session={"type": "realtime", **fields}), known)
+    assert changed == SettingsChanged(replace(known, **expected))
+    asked = decode_event(message("response.create", response=fields), known)
+    assert asked == events.ReplyRequested(**expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "sentence"),
+    [
+        ({"max_output_tokens": 0}, "max_output_tokens", "from 1 to 4096, or 'inf', not 0"),
+        ({"max_output_tokens": 4097}, "max_output_tokens", "not 4097"),
+        ({"max_output_tokens": 1.5}, "max_output_tokens", "not 1.5"),
+        ({"max_output_tokens": True}, "max_output_tokens", "not True"),
+        ({"max_output_tokens": "many"}, "max_output_tokens", "not 'many'"),
+        ({"audio": {"output": {"speed": 2}}}, "audio.output.speed", "from 0.25 to 1.5, not 2"),
+        ({"audio": {"output": {"speed": True}}}, "audio.output.speed", "not True"),
+        ({"audio": {"output": {"speed": "fast"}}}, "audio.output.speed", "not 'fast'"),
+        ({"audio": {"output": {"speed": float("nan")}}}, "audio.output.speed", "not nan"),
+        ({"audio": {"output": {"voice": 3}}}, "audio.output.voice", "is the name of a voice"),
+        ({"audio": {"output": {"voice": {"id": 3}}}}, "audio.output.voice", "not {'id': 3}"),
+        ({"audio": {"output": {"voice": []}}}, "audio.output.voice", r"not []"),
+    ],
+)
+def test_what_is_no_voice_speed_or_limit_is_refused_by_its_name(
+    fields: dict[str, Any], param: str, sentence: str
+) -> None:
+    for text, where in (
+        (message("session.update", session={"type": "realtime", **fields}), "session"),
+        (message("response.create", response=fields), "response"),
+    ):
+        event = decode_event(text, Settings())
+        assert isinstance(event, ClientErred)
+        assert event.error.param == f"{where}.{param}"
+        assert str(event.error).startswith(f"{where}.{param} is ")
+        assert sentence in str(event.error)
 
 
 @pytest.mark.parametrize(("text", "sentence"), BAD)

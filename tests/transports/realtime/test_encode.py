@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from duologue.audio import REPLY_RATE
 from duologue.conversation import events
 from duologue.conversation.events import SettingsChanged
-from duologue.conversation.items import Item, ToolUse
+from duologue.conversation.items import Item, ToolUse, Usage
 from duologue.errors import ModelFailed
 from duologue.settings import Settings
 from duologue.testing import tone
@@ -44,6 +44,8 @@ ONE_TURN: list[events.ServerEvent] = [
     events.ReplyItemAdded("r3", "a3", None),
     events.ReplyDelta("r3", "a3", tone(0.1, REPLY_RATE), "Oh"),
     events.ReplyDone("r3", "a3", "Oh", "failed", ModelFailed("it broke")),
+    events.ReplyStarted("r6", events.ReplyRequested(voice="eve", max_output_tokens=4)),
+    events.ReplyDone("r6", None, "", "max_output_tokens"),
     events.TurnReopened("u4", 4.5),
     events.ReplyDucked("a4"),
     events.ReplyRestored("a4"),
@@ -135,6 +137,44 @@ def test_the_timings_is_in_the_responses_metadata() -> None:
     done = encode(DONE)[-1]
     assert done["type"] == "response.done"
     assert Timings.from_metadata(done["response"]["metadata"]) == Timings(sent=0.6, early=True)
+
+
+def test_a_response_tells_what_it_has_used() -> None:
+    usage = Usage(input_text=100, output_text=20, input_audio=12, output_audio=40)
+    told = encode(events.ReplyDone("r1", None, "", "completed", usage=usage))
+    assert told[-1]["response"]["usage"] == {
+        "total_tokens": 172,
+        "input_tokens": 112,
+        "output_tokens": 60,
+        "input_token_details": {"text_tokens": 100, "audio_tokens": 12, "cached_tokens": 0},
+        "output_token_details": {"text_tokens": 20, "audio_tokens": 40},
+    }
+
+
+def test_a_response_that_has_all_its_tokens_is_incomplete() -> None:
+    asked = events.ReplyRequested(aloud=True, voice="eve", max_output_tokens=4)
+    told = encode(
+        events.ReplyStarted("r1", asked),
+        events.ReplyItemAdded("r1", "a1", None, asked),
+        events.ReplyDelta("r1", "a1", tone(0.1, REPLY_RATE), "Hi"),
+        events.ReplyDone("r1", "a1", "Hi", "max_output_tokens", asked=asked),
+    )
+    begun, done = told[0]["response"], told[-1]["response"]
+    for response in (begun, done):
+        assert response["max_output_tokens"] == 4
+        assert response["audio"] == {"output": {"voice": "eve"}}
+    assert begun["usage"] is None
+    assert done["status"] == "incomplete"
+    assert done["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
+    assert [item["status"] for item in done["output"]] == ["incomplete"]
+    assert {event["item"]["status"] for event in told if event["type"].endswith("item.done")} == {
+        "incomplete"
+    }
+
+
+def test_a_response_in_words_alone_has_no_voice() -> None:
+    (begun,) = encode(events.ReplyStarted("r1", events.ReplyRequested(aloud=False, voice="eve")))
+    assert begun["response"]["audio"] is None
 
 
 def test_a_turn_that_is_reopened_is_spoken_of_by_the_same_item() -> None:
@@ -236,6 +276,9 @@ thousandths = st.integers(0, 1000).map(lambda n: n / 1000)
         interrupt_response=st.booleans(),
         idle_timeout=st.none() | thousandths.map(lambda more: 1 + more),
         instructions=st.text(),
+        voice=st.sampled_from(["", "eve"]),
+        speed=st.floats(0.25, 1.5),
+        max_output_tokens=st.integers(0, 4096),
     )
     | st.builds(Settings, patience=st.just("fixed"), silence=thousandths.map(lambda n: 0.1 + n))
 )

@@ -111,13 +111,21 @@ class RealtimeTransport:
                 yield event
 
 
-def routes(serve: Serve, model: str, admission: Admission) -> list[BaseRoute]:
+def routes(
+    serve: Serve, model: str, admission: Admission, fit: Configure = lambda settings: settings
+) -> list[BaseRoute]:
     """The route `/v1/realtime`, and those for client secrets.
 
     The `model` of the URL is ignored: a server has one. `conversation` in the URL names the
     conversation of this user that the session goes on with; without it, a new one begins.
     `intent=transcription` begins a session that writes down what is said, and answers nothing.
     `extensions=1` asks for the events that the API does not have (see `encode`).
+
+    Args:
+        serve: serves a client.
+        model: its name.
+        admission: who is let in.
+        fit: a session's settings, as far as the model can follow them.
     """
     made = ClientSecrets()
 
@@ -151,5 +159,5 @@ def routes(serve: Serve, model: str, admission: Admission) -> list[BaseRoute]:
 
     return [
         WebSocketRoute("/v1/realtime", realtime),
-        *client_secrets.routes(admission, made, model),
+        *client_secrets.routes(admission, made, model, fit),
     ]

@@ -8,7 +8,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,14 +89,20 @@ class ClientSecrets:
 class _Minting(Endpoint):
     method = "POST"
 
-    def __init__(self, admission: Admission, made: ClientSecrets, model: str) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        made: ClientSecrets,
+        model: str,
+        fit: Callable[[Settings], Settings],
+    ) -> None:
         super().__init__(admission)
-        self._made, self._model = made, model
+        self._made, self._model, self._fit = made, model, fit
 
     async def _reply(self, request: Request, reply: Reply) -> None:
         session, seconds = _wanted(await request.body())
         try:
-            settings = merge(Settings(), session)
+            settings = self._fit(merge(Settings(), session))
         except InvalidEvent as error:
             raise InvalidRequest(str(error), error.param) from error
         value, expires = self._made.make(session, seconds)
@@ -114,10 +120,19 @@ class _Calls(Endpoint):
         )
 
 
-def routes(admission: Admission, made: ClientSecrets, model: str) -> list[Route]:
-    """`/v1/realtime/client_secrets`, and `/v1/realtime/calls`, which says that there is no WebRTC."""
+def routes(
+    admission: Admission, made: ClientSecrets, model: str, fit: Callable[[Settings], Settings]
+) -> list[Route]:
+    """`/v1/realtime/client_secrets`, and `/v1/realtime/calls`, which says that there is no WebRTC.
+
+    Args:
+        admission: who is let in.
+        made: the secrets that are good.
+        model: its name.
+        fit: a session's settings, as far as the model can follow them.
+    """
     return [
-        _Minting(admission, made, model).at("/v1/realtime/client_secrets"),
+        _Minting(admission, made, model, fit).at("/v1/realtime/client_secrets"),
         _Calls(admission).at("/v1/realtime/calls"),
     ]
 

@@ -42,6 +42,7 @@ from duologue.errors import (
 from duologue.settings import PatienceSetting, Settings
 from duologue.tools import NO_TOOLS
 from duologue.transports.realtime.decode_items import decode_item, decode_request
+from duologue.transports.realtime.decode_output import decode_output
 from duologue.transports.realtime.decode_tools import decode_tools
 from duologue.transports.realtime.fields import Listed, Shape, validate
 from duologue.transports.realtime.formats import Reader, bytes_of, check, read
@@ -351,6 +352,7 @@ def merge(settings: Settings, session: object) -> Settings:
         settings = replace(settings, instructions=_text(request.instructions or ""))
     if request.output_modalities is not None:
         settings = replace(settings, aloud="audio" in request.output_modalities)
+    settings = replace(settings, **decode_output(session, "session"))
     return _merge_audio(settings, request, session)
 
 

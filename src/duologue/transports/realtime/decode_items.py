@@ -10,6 +10,7 @@ from duologue.conversation.events import ItemCreated, ReplyRequested
 from duologue.conversation.items import Item, ToolUse
 from duologue.errors import InvalidEvent, quoted
 from duologue.tools import Tools
+from duologue.transports.realtime.decode_output import decode_output
 from duologue.transports.realtime.decode_tools import decode_tools
 from duologue.transports.realtime.fields import Listed, Shape, validate
 
@@ -138,6 +139,7 @@ def decode_request(fields: dict[str, Any], tools: Tools) -> ReplyRequested:
         in_band=asked.conversation != "none",
         input=None if asked.input is None else tuple(_part(part) for part in asked.input),
         tools=decode_tools(given, tools, "response") if named and given else None,
+        **decode_output(given, "response"),
     )
 
 

@@ -19,7 +19,9 @@ from pydantic import BaseModel
 
 from duologue.audio import REPLY_RATE, AudioChunk, LineFormat
 from duologue.conversation import events
+from duologue.conversation.items import Usage
 from duologue.settings import Settings
+from duologue.transports.realtime.decode_output import UNNAMED
 from duologue.transports.realtime.encode_items import (
     any_item,
     assistant_item,
@@ -45,8 +47,6 @@ _FORMATS: dict[LineFormat, dict[str, Any]] = {
     "pcmu": {"type": "audio/pcmu"},
     "pcma": {"type": "audio/pcma"},
 }
-_NO_USAGE = {"total_tokens": 0, "input_tokens": 0, "output_tokens": 0}
-
 _EAGERNESS = {"patient": "low", "normal": "medium", "quick": "high"}
 
 
@@ -190,7 +190,7 @@ class Encoder:
             output=[items[name] for name in self._outputs.pop(event.response_id, [])],
             status_details=details,
             metadata=_metadata(asked, timings),
-            usage=_NO_USAGE,
+            usage=_usage(event.usage),
         )
         yield event_of(wire.ResponseDoneEvent, response=response)
 
@@ -232,10 +232,14 @@ def _session(model: str, settings: Settings) -> dict[str, Any]:
                 "noise_reduction": None,
                 "turn_detection": detection if settings.turn_detection else None,
             },
-            "output": {"format": _FORMATS[settings.sound_out], "voice": "default", "speed": 1.0},
+            "output": {
+                "format": _FORMATS[settings.sound_out],
+                "voice": settings.voice or UNNAMED,
+                "speed": settings.speed,
+            },
         },
         **tool_fields(settings.tools),
-        "max_output_tokens": "inf",
+        "max_output_tokens": settings.max_output_tokens or "inf",
         "tracing": None,
         "truncation": "auto",
         "prompt": None,
@@ -423,11 +427,31 @@ def _response(
         "status_details": None,
         "output": [],
         "output_modalities": ["text"] if asked.aloud is False else ["audio"],
+        "audio": None if asked.aloud is False else {"output": {"voice": asked.voice or UNNAMED}},
         "conversation_id": _CONVERSATION if asked.in_band else None,
-        "max_output_tokens": "inf",
+        "max_output_tokens": asked.max_output_tokens or "inf",
         "metadata": _metadata(asked, {}),
         "usage": None,
         **more,
+    }
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    read = usage.input_text + usage.input_audio
+    made = usage.output_text + usage.output_audio
+    return {
+        "total_tokens": read + made,
+        "input_tokens": read,
+        "output_tokens": made,
+        "input_token_details": {
+            "text_tokens": usage.input_text,
+            "audio_tokens": usage.input_audio,
+            "cached_tokens": 0,
+        },
+        "output_token_details": {
+            "text_tokens": usage.output_text,
+            "audio_tokens": usage.output_audio,
+        },
     }
 
 
@@ -446,6 +470,8 @@ def _outcome(event: events.ReplyDone) -> tuple[str, dict[str, Any] | None]:
         message = whole(str(event.error))
         error = {"type": event.error.type, "code": event.error.code, "message": message}
         return "failed", {"type": "failed", "error": error}
+    if event.reason == "max_output_tokens":
+        return "incomplete", {"type": "incomplete", "reason": event.reason}
     return "cancelled", {"type": "cancelled", "reason": event.reason}
 
 
