@@ -15,7 +15,7 @@ from websockets.http11 import Request, Response
 
 from conftest import Serve
 from duologue.audio import INPUT_RATE, REPLY_RATE, AudioChunk, silence
-from duologue.conversation.items import FunctionCall, Item, ReplyChunk
+from duologue.conversation.items import FunctionCall, Item, ReplyChunk, Usage
 from duologue.conversation.prompt import Prompt
 from duologue.errors import InvalidSetting, ModelFailed, ModelUnavailable
 from duologue.models import realtime
@@ -125,6 +125,48 @@ async def test_functions_are_called_and_text_is_answered_in_words(serve: Serve) 
     assert not sound(chunks)
 
 
+async def test_how_a_reply_sounds_and_how_long_it_is_is_passed_on(serve: Serve) -> None:
+    end = ReplyChunk(usage=Usage(40, 5), incomplete=True)
+    script = ScriptedModel(
+        [WORDS, say("Hello!", 0.5), end], counts=True, voices=("eve", "adam"), speeds=(0.5, 2.0)
+    )
+    server = serve(script)
+    async with asking(server.url, voice="adam") as model:
+        can = model.capabilities
+        assert (can.counts, can.voices, can.speeds) == (True, ("adam",), (0.25, 1.5))
+        prompt = Prompt(tone(1), voice="eve", speed=1.5, max_output_tokens=5)
+        chunks = await collect(model, prompt)
+        await collect(model, Prompt(tone(1)))
+    first, second = script.prompts
+    assert (first.voice, first.speed, first.max_output_tokens) == ("eve", 1.5, 5)
+    assert (second.voice, second.speed, second.max_output_tokens) == ("adam", 1.0, 0)
+    assert chunks[-1] == end
+
+
+async def test_what_a_server_does_not_take_up_it_cannot_do(serve: Serve) -> None:
+    async with asking(serve(Echo()).url, voice="adam") as model:
+        can = model.capabilities
+        assert (can.counts, can.voices, can.speeds) == (False, ("default",), (1.0, 1.0))
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+async def test_a_server_that_tells_nothing_of_its_session_is_asked_for_nothing(
+    refuses: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(realtime, "_TELLS", 0.2)
+
+    async def behave(socket: ServerConnection) -> None:
+        await created(socket)
+        async for _ in socket:
+            if refuses:
+                await socket.send(json.dumps({"type": "error", "error": {"message": "no"}}))
+
+    async with odd(behave) as url, asking(url) as model:
+        can = model.capabilities
+        assert (can.counts, can.voices, can.speeds) == (False, (), (1.0, 1.0))
+        assert model.trouble == ""
+
+
 async def test_what_was_said_is_written_down_without_a_reply(serve: Serve) -> None:
     script = ScriptedModel([say("No.")], transcript="hello there")
     async with asking(serve(script).url) as model:
@@ -203,6 +245,8 @@ def says(*events: dict[str, Any], then: str = "wait") -> Behave:
     async def behave(socket: ServerConnection) -> None:
         await created(socket)
         async for told in socket:
+            if json.loads(told)["type"] == "session.update":
+                await socket.send(json.dumps({"type": "session.updated", "session": {}}))
             if json.loads(told)["type"] == "response.create":
                 for event in events:
                     await socket.send(json.dumps(event))

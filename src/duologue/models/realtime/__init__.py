@@ -24,7 +24,16 @@ from duologue.conversation.items import ReplyChunk
 from duologue.conversation.prompt import Capabilities, Prompt
 from duologue.errors import InvalidSetting, ModelFailed, ModelUnavailable, quoted
 from duologue.models import SpeechModel
-from duologue.models.realtime.reading import Reading, fields, session_of, text, told
+from duologue.models.realtime.reading import (
+    Reading,
+    able,
+    end_of,
+    fields,
+    session_of,
+    text,
+    told,
+    trial,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +46,7 @@ _AHEAD = 64  # lines that are open for replies to come
 _KEPT = 30.0  # seconds for which such a line waits
 _LARGEST = 16 * 2**20  # bytes of a message of its
 _SHOWN = 200  # characters of what a server says
+_TELLS = 2.0  # seconds in which it tells a session that was changed
 _TRANSCRIBES = "gpt-4o-mini-transcribe"  # OpenAI writes down nothing unless it is told with what
 
 
@@ -119,15 +129,35 @@ class Realtime:
         )
 
     async def start(self) -> None:
-        """See whether the server is there and begins a session.
+        """See whether the server is there and begins a session, and what of a session it takes up.
 
         Raises:
             ModelUnavailable: it is not, or does not; says what to do.
         """
         try:
-            await self._close(await self._connect())
+            line = await self._connect()
         except ModelFailed as error:
             raise ModelUnavailable(str(error)) from error
+        try:
+            async with asyncio.timeout(_TELLS):
+                await self._try_out(line)
+        except (OSError, WebSocketException, TimeoutError):
+            _log.warning(
+                "the Realtime server at %s does not tell how it speaks; it is asked for no voice, no speed "
+                "and no limit of tokens",
+                self._host,
+            )
+        finally:
+            await self._close(line)
+
+    async def _try_out(self, line: _Line) -> None:
+        """Note what the server takes up of a session that asks for all that it may not be able to do."""
+        await line.tell("session.update", session=trial(self._voice))
+        while (event := await line.hear()).get("type") not in ("session.updated", "error"):
+            pass
+        self.capabilities = able(
+            self.capabilities, fields(event, "session"), self._host, self._voice
+        )
 
     async def overhear(self, prompt: Prompt) -> str:
         """Send what was said so far; nothing is known of its words."""
@@ -237,9 +267,10 @@ class Realtime:
                 raise self._failed(fields(event, "error"))
             if chunk := reading.read(event):
                 yield chunk
-        if chunk := reading.end():
-            yield chunk
         response = fields(event, "response")
+        for chunk in (reading.end(), end_of(response)):
+            if chunk:
+                yield chunk
         if response.get("status") == "failed":
             raise self._failed(fields(fields(response, "status_details"), "error"))
         if not reading.heard and (chunk := await self._late_words(line, reading)):
@@ -398,7 +429,8 @@ def _address(url: str, model: str) -> tuple[str, str, bool]:
 def _about(prompt: Prompt) -> object:
     """What a line must have been told for this prompt."""
     items = [(item.id, item.said) for item in prompt.items]
-    return items, prompt.instructions, prompt.tools, prompt.aloud
+    manner = prompt.aloud, prompt.voice, prompt.speed, prompt.max_output_tokens
+    return items, prompt.instructions, prompt.tools, manner
 
 
 def _continues(line: _Line, prompt: Prompt) -> bool:

@@ -2,17 +2,27 @@
 
 import base64
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from duologue.audio import REPLY_RATE, AudioChunk, from_pcm16
-from duologue.conversation.items import FunctionCall, Item, ReplyChunk
-from duologue.conversation.prompt import Prompt
+from duologue.conversation.items import FunctionCall, Item, ReplyChunk, Usage
+from duologue.conversation.prompt import Capabilities, Prompt
 from duologue.tools import Function, Tools
 
 Event = dict[str, Any]
 
 UNHEARD = "conversation.item.input_audio_transcription.failed"
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
+
+_TRIED_LIMIT, _TRIED_SPEED = 4096, 1.5  # what no server has unless it was told
+_SPEEDS = (0.25, 1.5)  # of the API
+_VOICES = {
+    "api.openai.com": (
+        *("alloy", "ash", "ballad", "cedar", "coral", "echo", "marin", "sage", "shimmer", "verse"),
+    )
+}
+"""Those of servers that list them in their documentation alone, by the server."""
 
 
 class Reading:
@@ -85,6 +95,36 @@ _READERS: dict[str, Callable[[Reading, Event], ReplyChunk | None]] = {
 }
 
 
+def trial(voice: str) -> Event:
+    """A session's fields that ask for all that a server may not be able to do."""
+    output = {"speed": _TRIED_SPEED, **({"voice": voice} if voice else {})}
+    return {
+        "type": "realtime",
+        "max_output_tokens": _TRIED_LIMIT,
+        "audio": {"output": output},
+    }
+
+
+def able(can: Capabilities, session: Event, host: str, voice: str) -> Capabilities:
+    """What a server can do that has told this session when it was asked for `trial`.
+
+    Args:
+        can: as far as it is known.
+        session: that it told; empty: none.
+        host: of the server.
+        voice: that it was asked for; empty: the usual one.
+    """
+    output = fields(fields(session, "audio"), "output")
+    usual = text(output, "voice") or voice
+    others = [name for name in _VOICES.get(host, ()) if name != usual]
+    return replace(
+        can,
+        counts=session.get("max_output_tokens") == _TRIED_LIMIT,
+        speeds=_SPEEDS if output.get("speed") == _TRIED_SPEED else (1.0, 1.0),
+        voices=(usual, *others) if usual else (),
+    )
+
+
 def session_of(prompt: Prompt, voice: str, transcriber: str) -> Event:
     """How a prompt is to be answered, as a session's fields."""
     sound = {"type": "audio/pcm", "rate": REPLY_RATE}
@@ -97,12 +137,33 @@ def session_of(prompt: Prompt, voice: str, transcriber: str) -> Event:
                 "transcription": {"model": transcriber},
                 "turn_detection": None,
             },
-            "output": {"format": sound, **({"voice": voice} if voice else {})},
+            "output": {
+                "format": sound,
+                **({"voice": prompt.voice or voice} if prompt.voice or voice else {}),
+                **({"speed": prompt.speed} if prompt.speed != 1.0 else {}),
+            },
         },
     }
+    if prompt.max_output_tokens:
+        session["max_output_tokens"] = prompt.max_output_tokens
     if prompt.instructions:
         session["instructions"] = prompt.instructions
     return {**session, **_offer(prompt.tools)}
+
+
+def end_of(response: Event) -> ReplyChunk | None:
+    """What a response that is over tells of itself: the text that it has used, and whether it was cut."""
+    usage = fields(response, "usage")
+    read, written = (
+        fields(usage, f"{way}_token_details").get("text_tokens") for way in ("input", "output")
+    )
+    counted = None
+    if isinstance(read, int) and isinstance(written, int):
+        counted = Usage(max(0, read), max(0, written))
+    details = fields(response, "status_details")
+    incomplete = text(response, "status") == "incomplete"
+    incomplete = incomplete and text(details, "reason") == "max_output_tokens"
+    return ReplyChunk(usage=counted, incomplete=incomplete) if counted or incomplete else None
 
 
 def told(item: Item) -> Sequence[Event]:
