@@ -18,7 +18,7 @@ from bench.server import Server
 from duologue import weights
 from duologue.audio import INPUT_RATE
 from duologue.audio.files import read_audio
-from duologue.conversation.items import Item
+from duologue.conversation.items import Item, Usage
 from duologue.models.cascade.clauses import Clauses
 from duologue.models.cascade.kokoro import Kokoro
 from duologue.models.cascade.language import LanguageModel
@@ -66,6 +66,8 @@ async def _write(language: LanguageModel, words: str) -> tuple[float, float, str
     conversation = messages(words, [], "", style=SMALL)
     async with aclosing(language._pieces(conversation, NO_TOOLS, 80)) as choices:
         async for choice in choices:
+            if isinstance(choice, Usage):
+                continue
             now, piece = time.perf_counter() - start, choice.delta.content or ""
             token = token or (now if piece else 0.0)
             for clause in clauses.push(piece):
@@ -88,7 +90,7 @@ async def long_conversation() -> None:
             with contextlib.suppress(AnswerCut):
                 async for piece in pieces:
                     token = token or time.perf_counter() - begun
-                    answer += str(piece)
+                    answer += piece if isinstance(piece, str) else ""
         times.append(token)
         items += [Item("user", text=question), Item("assistant", "assistant", text=answer)]
     await language.close()

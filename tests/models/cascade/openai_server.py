@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import uvicorn
@@ -35,6 +36,9 @@ class Behaviour:
         keys: that it was shown.
         pieces: of its answer.
         calls: of functions, after it: the pieces of each.
+        counts: it tells how many tokens an answer has, a piece each, if it is asked for that.
+        refuses: fields of a request for an answer.
+        voices: that it lists; empty: it lists none.
     """
 
     models: list[str] = field(default_factory=lambda: ["small"])
@@ -45,6 +49,9 @@ class Behaviour:
     keys: list[str] = field(default_factory=list)
     pieces: list[str] = field(default_factory=lambda: ["Paris ", "is the ", "capital."])
     calls: list[list[dict[str, str]]] = field(default_factory=list)
+    counts: bool = False
+    refuses: tuple[str, ...] = ()
+    voices: list[object] = field(default_factory=list)
 
     def now(self) -> str:
         """How it behaves this time."""
@@ -86,6 +93,7 @@ class OpenAIServer:
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
                 Route("/v1/audio/transcriptions", self._transcriptions, methods=["POST"]),
                 Route("/v1/audio/speech", self._speech, methods=["POST"]),
+                Route("/v1/audio/voices", self._voices),
             ]
         )
 
@@ -100,20 +108,33 @@ class OpenAIServer:
         )
         return refusal or JSONResponse({"object": "list", "data": data})
 
-    async def _chat(self, request: Request) -> Response:
-        self._behaviour.asked.append(await request.json())
-        how = self._behaviour.now()
-        return _refusal(how) or StreamingResponse(self._events(how), media_type="text/event-stream")
+    async def _voices(self, _: Request) -> Response:
+        voices = self._behaviour.voices
+        return JSONResponse({"voices": voices}) if voices else JSONResponse({}, 404)
 
-    async def _events(self, how: str) -> AsyncIterator[str]:
+    async def _chat(self, request: Request) -> Response:
+        asked = await request.json()
+        self._behaviour.asked.append(asked)
+        how = self._behaviour.now()
+        for name in self._behaviour.refuses:
+            if name in asked:
+                hint = "Use 'max_completion_tokens' instead." if name == "max_tokens" else ""
+                message = f"Unsupported parameter: '{name}'. {hint}"
+                return JSONResponse({"error": {"message": message}}, 400)
+        events = self._events(how, asked)
+        return _refusal(how) or StreamingResponse(events, media_type="text/event-stream")
+
+    async def _events(self, how: str, asked: dict[str, Any]) -> AsyncIterator[str]:
         if how == "hang":
             await asyncio.sleep(600)
         if how == "tool":
             yield _event({"tool_calls": [{"index": 0, "function": {"name": "search"}}]})
             yield _event({}, "tool_calls")
             return
-        for piece in self._behaviour.pieces:
-            yield _event({"content": piece})
+        words = self._behaviour.pieces
+        limit = asked.get("max_tokens", asked.get("max_completion_tokens", len(words)))
+        for word in words[:limit]:
+            yield _event({"content": word})
         for index, pieces in enumerate(self._behaviour.calls):
             for function in pieces:
                 yield _event({"tool_calls": [{"index": index, "function": function}]})
@@ -123,7 +144,9 @@ class OpenAIServer:
         if how == "cut":
             raise OSError("the test breaks this off")
         if how != "stop":
-            yield _event({}, "stop")
+            yield _event({}, "length" if limit < len(words) else "stop")
+            if self._behaviour.counts and asked.get("stream_options"):
+                yield _usage(len(asked["messages"]), len(words[:limit]))
             yield "data: [DONE]\n\n"
 
     async def _transcriptions(self, request: Request) -> Response:
@@ -166,6 +189,12 @@ def _event(delta: object, finish: str | None = None) -> str:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     chunk = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "small"}
     return f"data: {json.dumps({**chunk, 'choices': [choice]})}\n\n"
+
+
+def _usage(read: int, written: int) -> str:
+    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "small"}
+    return f"data: {json.dumps({**chunk, 'choices': [], 'usage': usage})}\n\n"
 
 
 @contextlib.asynccontextmanager

@@ -19,6 +19,14 @@ def test_an_unknown_voice_is_refused() -> None:
         Espeak("nobody")
 
 
+def test_its_voices_are_those_of_its_languages_the_usual_one_first() -> None:
+    assert Espeak().voices[0] == "en-us"
+    british = Espeak("en-gb").voices
+    assert british[0] == "en-gb"
+    assert {"en-us", "de"} < set(british)
+    assert len(set(british)) == len(british)
+
+
 async def sound(espeak: Espeak, words: str) -> AudioChunk:
     return concatenate([chunk async for chunk in espeak.speak(words)], REPLY_RATE)
 

@@ -12,8 +12,9 @@ pytest.importorskip("xllamacpp")
 from rigs.processes import children, computed
 
 from duologue import weights
-from duologue.conversation.items import Item
+from duologue.conversation.items import Item, Usage
 from duologue.models.cascade.language import LanguageModel
+from duologue.models.cascade.parts import LimitReached
 from duologue.models.cascade.prompt import SMALL, messages
 from models.cascade.rig import needs_weights, together, turn, until
 
@@ -54,6 +55,27 @@ async def test_many_answers_one_after_the_other_all_come(language: LanguageModel
     # On connections that were kept, one in fifteen broke off.
     for _ in range(20):
         assert [str(piece) async for piece in language.answer("Hello.")]
+
+
+@needs_weights
+@together
+async def test_an_answer_has_as_many_tokens_as_it_may_and_they_are_counted(
+    language: LanguageModel,
+) -> None:
+    counted: list[Usage] = []
+
+    async def listen(limit: int) -> None:
+        async for piece in language.answer("Count from one to twenty.", limit=limit):
+            counted.extend([piece] if isinstance(piece, Usage) else [])
+
+    with pytest.raises(LimitReached):
+        await listen(3)
+    await listen(0)
+    await listen(4096)  # no more than usual
+    limited, usual, many = counted
+    assert limited.output_text == 3
+    assert limited.input_text == usual.input_text == many.input_text > 10
+    assert 3 < usual.output_text == many.output_text <= 80
 
 
 @needs_weights

@@ -44,7 +44,9 @@ async def test_a_recorded_question_is_understood_and_answered(
 @needs_weights
 @together
 async def test_each_clause_comes_with_its_sound(model: SpeechModel, speech: AudioChunk) -> None:
-    [first, *clauses] = await collect(model, Prompt(speech))
+    [first, *rest] = await collect(model, Prompt(speech))
+    clauses = [chunk for chunk in rest if not chunk.usage]
+    assert len(clauses) == len(rest) - 1
     assert first.user_text
     assert first.audio is None
     assert clauses
@@ -293,9 +295,9 @@ async def test_what_is_written_in_english_is_spoken_so_whatever_the_user_speaks(
     synthesiser = model._synthesiser  # type: ignore[attr-defined]
     speak = synthesiser.speak
 
-    def listen(words: str, language: str = "") -> AsyncGenerator[AudioChunk, None]:
+    def listen(words: str, language: str = "", *how: Any) -> AsyncGenerator[AudioChunk, None]:
         spoken_in.append(language)
-        chunks: AsyncGenerator[AudioChunk, None] = speak(words, language)
+        chunks: AsyncGenerator[AudioChunk, None] = speak(words, language, *how)
         return chunks
 
     monkeypatch.setattr(synthesiser, "speak", listen)
@@ -305,3 +307,24 @@ async def test_what_is_written_in_english_is_spoken_so_whatever_the_user_speaks(
     chunks = await collect(model, Prompt(german))
     assert "Kaffee" in (chunks[0].user_text or "")
     assert set(spoken_in) == {"en"}
+
+
+@needs_weights
+@together
+async def test_a_reply_is_as_slow_and_as_short_as_it_was_asked_for(
+    model: SpeechModel, speech: AudioChunk
+) -> None:
+    can = model.capabilities
+    assert (can.voices[0], can.speeds, can.counts) == ("en-us", (0.5, 2.0), True)
+    usual = await collect(model, Prompt(speech))
+    slow = await collect(model, Prompt(speech, voice="en-gb", speed=0.5))
+    short = await collect(model, Prompt(speech, max_output_tokens=3))
+    assert said(slow) == said(usual)
+    assert sum(chunk.audio.duration for chunk in slow if chunk.audio) > 1.4 * sum(
+        chunk.audio.duration for chunk in usual if chunk.audio
+    )
+    assert said(usual).startswith(said(short))
+    assert 0 < len(said(short)) < len(said(usual))
+    assert short[-1].incomplete
+    assert not any(chunk.incomplete for chunk in usual)
+    assert [chunk.usage.output_text for chunk in short if chunk.usage] == [3]

@@ -10,7 +10,13 @@ import importlib.util
 from duologue import weights
 from duologue.errors import InvalidSetting, ModelUnavailable, quoted
 from duologue.models import SpeechModel
-from duologue.models.cascade.parts import LanguageModel, Recogniser, Synthesiser
+from duologue.models.cascade.parts import (
+    QUICKEST,
+    SLOWEST,
+    LanguageModel,
+    Recogniser,
+    Synthesiser,
+)
 from duologue.system.cpus import lacking
 from duologue.system.folders import expand
 from duologue.weights import gguf
@@ -71,8 +77,10 @@ def load(
         pace = float(speed)
     except ValueError:
         pace = 0.0
-    if not 0.5 <= pace <= 2:
-        raise InvalidSetting(f"speed is a number from 0.5 to 2, not {quoted(speed)}")
+    if not SLOWEST <= pace <= QUICKEST:
+        raise InvalidSetting(
+            f"speed is a number from {SLOWEST:g} to {QUICKEST:g}, not {quoted(speed)}"
+        )
     # Not above: the child processes, which import this package too, start faster without it.
     from duologue.models.cascade.pipeline import Cascade
 

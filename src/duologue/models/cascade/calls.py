@@ -1,11 +1,12 @@
-"""Functions in OpenAI's `/chat/completions`: how they are offered, and how a model calls them."""
+"""Functions and tokens in OpenAI's `/chat/completions`: how they are offered, called and counted."""
 
 import json
 from typing import Any
 
+from openai.types.chat import ChatCompletionChunk
 from openai.types.chat.chat_completion_chunk import Choice
 
-from duologue.conversation.items import FunctionCall
+from duologue.conversation.items import FunctionCall, Usage
 from duologue.tools import Tools
 
 _MOST = 16  # calls in one answer
@@ -31,6 +32,15 @@ def offer(tools: Tools) -> dict[str, Any]:
         ],
         "tool_choice": only if tools.only else tools.choice,
     }
+
+
+def usage_of(chunk: ChatCompletionChunk) -> Usage | None:
+    """How many tokens a server says it has read and written; None: it does not say so here."""
+    told = getattr(chunk, "usage", None)  # whatever a server sends is taken for a chunk
+    read, written = getattr(told, "prompt_tokens", None), getattr(told, "completion_tokens", None)
+    if not isinstance(read, int) or not isinstance(written, int):
+        return None
+    return Usage(max(0, read), max(0, written))
 
 
 class Calls:

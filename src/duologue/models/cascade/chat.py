@@ -3,14 +3,15 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
 
 from openai import AsyncStream
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
-from duologue.conversation.items import FunctionCall, Item
-from duologue.models.cascade.calls import Calls, offer
-from duologue.models.cascade.parts import AnswerCut
+from duologue.conversation.items import FunctionCall, Item, Usage
+from duologue.models.cascade.calls import Calls, offer, usage_of
+from duologue.models.cascade.parts import AnswerCut, LimitReached
 from duologue.models.cascade.prompt import messages
 from duologue.models.cascade.servers import FAILURES, Failed, ServerPart
 from duologue.tools import NO_TOOLS, Tools
@@ -30,6 +31,8 @@ class ChatServer(ServerPart):
     _part, _flag, _silent = "language model", "llm", _SILENT
     writes = advice = ""
     calls = True
+    _tells_usage = True  # as long as it has not refused to
+    _limits = "max_tokens"  # what a limit is called; newer models of OpenAI know only another name
 
     def read_ahead(
         self,
@@ -51,39 +54,52 @@ class ChatServer(ServerPart):
         instructions: str = "",
         language: str = "",
         tools: Tools = NO_TOOLS,
-    ) -> AsyncGenerator[str | FunctionCall, None]:
+        limit: int = 0,
+    ) -> AsyncGenerator[str | FunctionCall | Usage, None]:
         """The answer as it is written, then the functions that it calls.
 
         Raises:
+            LimitReached: it has as many tokens as it may have.
             AnswerCut: it grew too long.
             ModelFailed: the server failed; says what to do.
         """
         conversation = messages(question, items, instructions, language, calls=True, tools=tools)
-        thoughts, length = Thoughts(), 0
-        async with contextlib.aclosing(self._tried(conversation, tools)) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, FunctionCall):
-                    yield piece
-                elif spoken := thoughts.push(piece):
-                    length += len(spoken)
-                    yield spoken
-                if length > _LONGEST:
-                    raise AnswerCut(f"the answer has more than {_LONGEST} characters")
+        thoughts, length, reached = Thoughts(), 0, None
+        try:
+            async with contextlib.aclosing(self._tried(conversation, tools, limit)) as pieces:
+                async for piece in pieces:
+                    if not isinstance(piece, str):
+                        yield piece
+                    elif spoken := thoughts.push(piece):
+                        length += len(spoken)
+                        yield spoken
+                    if length > _LONGEST:
+                        raise AnswerCut(f"the answer has more than {_LONGEST} characters")
+        except LimitReached as error:
+            reached = error
         if rest := thoughts.flush():
             yield rest
+        if reached:
+            raise reached
 
     async def _tried(
-        self, conversation: list[ChatCompletionMessageParam], tools: Tools
-    ) -> AsyncGenerator[str | FunctionCall, None]:
+        self, conversation: list[ChatCompletionMessageParam], tools: Tools, limit: int
+    ) -> AsyncGenerator[str | FunctionCall | Usage, None]:
         """Ask again where it fails before the first word, and that may help."""
         for left in reversed(range(_TRIES)):
-            begun = False
+            begun, counting = False, self._counting(limit)
+            writing = self._write(conversation, tools, limit, counting)
             try:
-                async with contextlib.aclosing(self._write(conversation, tools)) as pieces:
+                async with contextlib.aclosing(writing) as pieces:
                     async for piece in pieces:
                         begun = True
                         yield piece
+            except LimitReached:
+                self.trouble = ""
+                raise
             except Failed as failed:
+                if not begun and left and self._gives_in(str(failed), counting):
+                    continue
                 if begun or not left or failed.again is None or failed.again > _WAIT:
                     raise
                 _log.warning("%s; it is asked again", failed)
@@ -92,17 +108,41 @@ class ChatServer(ServerPart):
                 self.trouble = ""
                 return
 
+    def _gives_in(self, refusal: str, counting: Mapping[str, Any]) -> bool:
+        """Do without what the server refuses, if that can be: the next request is another one then."""
+        if "stream_options" in counting and "stream_options" in refusal:
+            self._tells_usage = False
+        elif "max_tokens" in counting and "max_completion_tokens" in refusal:
+            self._limits = "max_completion_tokens"
+        else:
+            return False
+        return True
+
+    def _counting(self, limit: int) -> dict[str, Any]:
+        """What a request says of tokens."""
+        told = {"stream_options": {"include_usage": True}} if self._tells_usage else {}
+        return {**told, **({self._limits: limit} if limit else {})}
+
     async def _write(
-        self, conversation: list[ChatCompletionMessageParam], tools: Tools
-    ) -> AsyncGenerator[str | FunctionCall, None]:
-        written, calls = False, Calls(tools)
+        self,
+        conversation: list[ChatCompletionMessageParam],
+        tools: Tools,
+        limit: int,
+        counting: Mapping[str, Any],
+    ) -> AsyncGenerator[str | FunctionCall | Usage, None]:
+        written, calls, usage = False, Calls(tools), None
         ended = ""
         try:
             stream: AsyncStream[ChatCompletionChunk] = await self.client.chat.completions.create(
-                model=self._model, messages=conversation, stream=True, **offer(tools)
+                model=self._model,
+                messages=conversation,
+                stream=True,
+                **counting,
+                **offer(tools),
             )
             async with stream:
                 async for chunk in stream:
+                    usage = usage_of(chunk) or usage
                     for choice in chunk.choices or ():
                         calls.push(choice)
                         ended = choice.finish_reason or ended
@@ -111,6 +151,22 @@ class ChatServer(ServerPart):
                             yield choice.delta.content
         except FAILURES as error:
             raise self.failure(error) from error
+        reached = bool(limit) and ended == "length"
+        if not reached:
+            self._check_end(calls, ended, written=written)
+        if usage:
+            yield usage
+        if reached:  # the last call may be half of one
+            raise LimitReached(f"the answer has {limit} tokens")
+        for call in calls.whole:
+            yield call
+
+    def _check_end(self, calls: Calls, ended: str, *, written: bool) -> None:
+        """See whether it is the end of an answer.
+
+        Raises:
+            Failed: it is not; says what to do.
+        """
         if calls.unknown and not written:
             raise self.failed("called a tool that nobody offered; take another --llm-model")
         if not ended and (written or calls.whole):
@@ -119,8 +175,6 @@ class ChatServer(ServerPart):
             raise self.failed(
                 "answers, but not as OpenAI's API does; see whether --llm ends in /v1"
             )
-        for call in calls.whole:
-            yield call
 
 
 class Thoughts:

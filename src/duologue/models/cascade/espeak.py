@@ -66,6 +66,7 @@ class Espeak:
 
     trouble = ""
     threads = 0
+    speed: float
 
     def __init__(self, voice: str = "", speed: float = 1.0) -> None:
         """Speak with a voice of espeak-ng, such as en-us, en-gb, de or en-us+f3.
@@ -78,7 +79,7 @@ class Espeak:
             InvalidSetting: there is no such voice.
             ModelUnavailable: espeak-ng cannot be loaded.
         """
-        self._voice, self._speed = voice, speed
+        self._voice, self.speed = voice, speed
         _espeak().speak("", voice or _USUAL, speed)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="espeak")
 
@@ -86,6 +87,12 @@ class Espeak:
     def name(self) -> str:
         """What it is."""
         return f"espeak-ng {self._voice or _USUAL} (here)"
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """One for each language that it speaks."""
+        usual = self._voice or _USUAL
+        return usual, *sorted(_espeak().languages.keys() - {usual})
 
     def for_reply(self) -> "contextlib.nullcontext[Espeak]":
         """It is quick enough for all."""
@@ -106,7 +113,7 @@ class Espeak:
             voice or self._voice or (language if language != "en" and speaks(language) else _USUAL)
         )
         sound = await asyncio.get_running_loop().run_in_executor(
-            self._thread, _sound, speakable(words), voice, speed or self._speed
+            self._thread, _sound, speakable(words), voice, speed or self.speed
         )
         if len(sound.samples):
             yield sound

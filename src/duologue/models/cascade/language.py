@@ -17,11 +17,11 @@ import openai
 from openai.types.chat import ChatCompletionMessageParam
 from openai.types.chat.chat_completion_chunk import Choice
 
-from duologue.conversation.items import FunctionCall, Item
+from duologue.conversation.items import FunctionCall, Item, Usage
 from duologue.errors import DuologueError, ModelFailed
-from duologue.models.cascade.calls import Bare, Calls, offer
+from duologue.models.cascade.calls import Bare, Calls, offer, usage_of
 from duologue.models.cascade.llama_child import KEY, SLOTS
-from duologue.models.cascade.parts import AnswerCut
+from duologue.models.cascade.parts import AnswerCut, LimitReached
 from duologue.models.cascade.prompt import LARGE, SMALL, messages
 from duologue.system.child import Child, Kept
 from duologue.tools import NO_TOOLS, Tools
@@ -115,10 +115,12 @@ class LanguageModel:
         instructions: str = "",
         language: str = "",
         tools: Tools = NO_TOOLS,
-    ) -> AsyncGenerator[str | FunctionCall, None]:
+        limit: int = 0,
+    ) -> AsyncGenerator[str | FunctionCall | Usage, None]:
         """The answer as it is written, then the functions that it calls.
 
         Raises:
+            LimitReached: it has as many tokens as it may have.
             AnswerCut: it grew too long.
             ModelFailed: the language model broke down or hung; a new one starts.
         """
@@ -129,9 +131,13 @@ class LanguageModel:
             await asyncio.wait([reading])
         self._note(before)
         longest = _LONGEST_CALL if tools.offered else _LONGEST_ANSWER
-        writing = self._pieces(conversation, tools, longest)
+        limited = 0 < limit <= longest
+        writing = self._pieces(conversation, tools, limit if limited else longest)
         async with self._slots, contextlib.aclosing(writing) as choices:
             async for choice in choices:
+                if isinstance(choice, Usage):
+                    yield choice
+                    continue
                 calls.push(choice)
                 whole = choice.finish_reason in ("stop", "tool_calls")
                 said = bare.push(choice.delta.content or "")
@@ -139,6 +145,8 @@ class LanguageModel:
                     yield said
                 if isinstance(said, FunctionCall):
                     return
+        if not whole and limited:
+            raise LimitReached(f"the answer has {limit} tokens")
         if held := bare.flush():
             yield held
         if not whole:
@@ -216,7 +224,7 @@ class LanguageModel:
 
     async def _pieces(
         self, conversation: list[ChatCompletionMessageParam], tools: Tools, longest: int
-    ) -> AsyncGenerator[Choice, None]:
+    ) -> AsyncGenerator[Choice | Usage, None]:
         """The answer as it is written: a few letters at a time.
 
         Where the process fails before the first letter, the next one is asked once again.
@@ -227,7 +235,7 @@ class LanguageModel:
                 writing = self._write(conversation, tools, longest)
                 async with contextlib.aclosing(writing) as choices:
                     async for choice in choices:
-                        begun = begun or bool(choice.delta.content)
+                        begun = begun or isinstance(choice, Usage) or bool(choice.delta.content)
                         yield choice
             except _Broken as error:
                 if begun or last:
@@ -238,7 +246,7 @@ class LanguageModel:
 
     async def _write(
         self, conversation: list[ChatCompletionMessageParam], tools: Tools, longest: int
-    ) -> AsyncGenerator[Choice, None]:
+    ) -> AsyncGenerator[Choice | Usage, None]:
         child = await self._kept.ready()
         ended = False
         try:
@@ -248,6 +256,7 @@ class LanguageModel:
                     model="here",
                     messages=conversation,
                     stream=True,
+                    stream_options={"include_usage": True},
                     max_tokens=longest,
                     temperature=0,
                     extra_body=_SAMPLING,
@@ -259,6 +268,8 @@ class LanguageModel:
                     for choice in chunk.choices:
                         ended = choice.finish_reason is not None
                         yield choice
+                    if usage := usage_of(chunk):
+                        yield usage
         except openai.APIStatusError as error:
             raise ModelFailed(f"the language model refused the conversation: {error}") from error
         except TimeoutError as error:

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from duologue.audio import AudioChunk
-from duologue.conversation.items import FunctionCall, Item
+from duologue.conversation.items import FunctionCall, Item, Usage
 from duologue.errors import DuologueError
 from duologue.tools import NO_TOOLS, Tools
+
+SLOWEST, QUICKEST = 0.5, 2.0
+"""Between them every voice is understood; 1 is usual. espeak-ng goes no slower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,10 @@ class Heard:
 
 class AnswerCut(DuologueError):
     """An answer was ended before its end."""
+
+
+class LimitReached(AnswerCut):
+    """An answer has as many tokens as it was to have."""
 
 
 class Part(Protocol):
@@ -144,10 +151,12 @@ class LanguageModel(Part, Protocol):
         instructions: str = "",
         language: str = "",
         tools: Tools = NO_TOOLS,
-    ) -> AsyncGenerator[str | FunctionCall, None]:
+        limit: int = 0,
+    ) -> AsyncGenerator[str | FunctionCall | Usage, None]:
         """The answer as it is written, in pieces of any length, and the functions that it calls.
 
-        Closing the generator abandons it.
+        How many tokens it has, and how many were read for it, comes once all of it is written, if it is
+        known. Closing the generator abandons it.
 
         Args:
             question: what the user has just said; None: nothing, and the answer is to the items.
@@ -155,8 +164,10 @@ class LanguageModel(Part, Protocol):
             instructions: of the session.
             language: that the user speaks, ISO 639-1; empty: not known.
             tools: that it may call.
+            limit: tokens that it may have, calls among them; 0: as many as usual.
 
         Raises:
+            LimitReached: it has `limit` tokens; what was given stands.
             AnswerCut: it grew too long; what was given stands, but for the sentence that has no end.
             ModelFailed: it broke down or hangs; names the part and says what to do. What was given stands.
         """
@@ -168,10 +179,18 @@ class Synthesiser(Part, Protocol):
 
     Attributes:
         threads: that compute on this computer for long, while it speaks; 0: it is quick, or elsewhere.
+        voices: that it is known to have, by name, the usual one first.
+        speed: that it was started with.
     """
 
     @property
     def threads(self) -> int: ...  # noqa: D102
+
+    @property
+    def voices(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def speed(self) -> float: ...  # noqa: D102
 
     def for_reply(self) -> "AbstractContextManager[Synthesiser]":
         """Who speaks one reply: this one, or a quicker one where this one has its hands full."""
@@ -187,7 +206,7 @@ class Synthesiser(Part, Protocol):
         Args:
             words: as they were written; up to a few hundred characters.
             language: ISO 639-1; empty: not known.
-            voice: empty: the usual one.
+            voice: empty: the usual one, or one for the language.
             speed: 1 is usual; 0: as it was started with.
 
         Raises:

@@ -7,13 +7,16 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 
 from duologue.audio import REPLY_RATE, AudioChunk, concatenate, silence
-from duologue.conversation.items import FunctionCall, ReplyChunk
+from duologue.conversation.items import FunctionCall, ReplyChunk, Usage
 from duologue.conversation.prompt import Capabilities, Prompt
 from duologue.models.cascade.clauses import Clauses, speakable
 from duologue.models.cascade.parts import (
+    QUICKEST,
+    SLOWEST,
     AnswerCut,
     Heard,
     LanguageModel,
+    LimitReached,
     Part,
     Recogniser,
     Synthesiser,
@@ -60,6 +63,23 @@ class _Hearing:
         return ended or task.cancelling() > 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """How one reply is spoken.
+
+    Attributes:
+        speaker: who speaks it.
+        voice: of the speaker's; empty: the usual one.
+        speed: 1 is usual, whatever it was started with.
+        aloud: False: words alone are wanted.
+    """
+
+    speaker: Synthesiser
+    voice: str
+    speed: float
+    aloud: bool
+
+
 class Cascade:
     """Recognises, thinks and speaks: the speech begins while the rest is still being written."""
 
@@ -86,6 +106,7 @@ class Cascade:
         parts = ", ".join(
             f"{part.name} {kind}" for part, kind in zip(self._parts, kinds, strict=True)
         )
+        usual = self._synthesiser.speed
         return Capabilities(
             history=True,
             instructions=True,
@@ -94,6 +115,9 @@ class Cascade:
             note=f"{parts}. {self._language_model.advice}".strip(),
             overhears="speech",
             calls=self._language_model.calls,
+            counts=True,
+            voices=self._synthesiser.voices,
+            speeds=(SLOWEST / usual, QUICKEST / usual),
         )
 
     @property
@@ -127,53 +151,54 @@ class Cascade:
         """What was said, then the answer, clause by clause as it is written."""
         self._under_way += 1
         try:
-            with self._synthesiser.for_reply() as voice:
-                async with contextlib.aclosing(self._reply(prompt, voice)) as chunks:
+            with self._synthesiser.for_reply() as speaker:
+                how = _delivery(prompt, speaker)
+                async with contextlib.aclosing(self._reply(prompt, how)) as chunks:
                     async for chunk in chunks:
                         yield chunk
         finally:
             self._under_way -= 1
 
-    async def _reply(self, prompt: Prompt, voice: Synthesiser) -> AsyncGenerator[ReplyChunk, None]:
+    async def _reply(self, prompt: Prompt, how: _Delivery) -> AsyncGenerator[ReplyChunk, None]:
         heard = Heard("", "")
         if prompt.spoken:
             heard = await self._hear(prompt.utterance, prompt.listener)
             yield ReplyChunk(user_text=heard.words)
         if heard.words or not prompt.spoken:
-            answer = self._answer(prompt, heard, voice)
+            answer = self._answer(prompt, heard, how)
         else:
-            answer = self._excuse(prompt, voice)
+            answer = self._excuse(prompt, how)
         async with contextlib.aclosing(answer) as chunks:
             async for chunk in chunks:
                 yield chunk
 
-    async def _excuse(self, prompt: Prompt, voice: Synthesiser) -> AsyncGenerator[ReplyChunk, None]:
+    async def _excuse(self, prompt: Prompt, how: _Delivery) -> AsyncGenerator[ReplyChunk, None]:
         """Nothing was understood. Said once: who makes noise is not told so again and again."""
         said = [item for item in prompt.items if item.sound]
         if not said or said[-1].words:
-            async for chunk in self._say(_NOT_HEARD, "en", voice, aloud=prompt.aloud):
+            async for chunk in self._say(_NOT_HEARD, "en", how):
                 yield chunk
 
     async def _answer(
-        self, prompt: Prompt, heard: Heard, voice: Synthesiser
+        self, prompt: Prompt, heard: Heard, how: _Delivery
     ) -> AsyncGenerator[ReplyChunk, None]:
-        pause, space, called = 0.0, "", False
+        pause, space, done = 0.0, "", False
         language = self._language_model.writes or heard.language
         async with contextlib.aclosing(self._clauses(prompt, heard)) as clauses:
             async for clause in clauses:
-                if isinstance(clause, FunctionCall):
-                    called = True
-                    yield ReplyChunk(call=clause)
+                if isinstance(clause, ReplyChunk):
+                    done = done or clause.call is not None or clause.incomplete
+                    yield clause
                 elif words := speakable(clause):
                     first = True
-                    spoken = self._say(clause, language, voice, aloud=prompt.aloud)
+                    spoken = self._say(clause, language, how)
                     async with contextlib.aclosing(spoken) as chunks:
                         async for chunk in chunks:
                             yield _after(chunk, pause, space) if first else chunk
                             first = False
                     pause, space = _pause_after(words), " "
-        if not space and not called:
-            async for chunk in self._say(_SPEECHLESS, "en", voice, aloud=prompt.aloud):
+        if not space and not done:
+            async for chunk in self._say(_SPEECHLESS, "en", how):
                 yield chunk
 
     async def transcribe(
@@ -229,7 +254,8 @@ class Cascade:
 
     async def _clauses(
         self, prompt: Prompt, heard: Heard
-    ) -> AsyncGenerator[str | FunctionCall, None]:
+    ) -> AsyncGenerator[str | ReplyChunk, None]:
+        """The answer in clauses; and what else there is of it, as chunks without words."""
         clauses = Clauses()
         answer = self._language_model.answer(
             heard.words if prompt.spoken else None,
@@ -237,36 +263,42 @@ class Cascade:
             prompt.instructions,
             heard.language,
             prompt.tools,
+            prompt.max_output_tokens,
         )
         said = cut = False
-        calls = []
+        last = []  # what is said before it is heard before it
         async with contextlib.aclosing(answer) as pieces:
             try:
                 async for piece in pieces:
-                    if isinstance(piece, FunctionCall):
-                        calls.append(piece)
-                        continue
-                    for clause in clauses.push(piece):
-                        said = True
-                        yield clause
+                    if isinstance(piece, Usage):
+                        yield ReplyChunk(usage=piece)
+                    elif isinstance(piece, FunctionCall):
+                        last.append(ReplyChunk(call=piece))
+                    else:
+                        for clause in clauses.push(piece):
+                            said = True
+                            yield clause
+            except LimitReached:
+                last.append(ReplyChunk(incomplete=True))
             except AnswerCut:
                 cut = True
         if (rest := clauses.flush()) and not (cut and said):
             yield rest
-        for call in calls:  # what is said before it is heard before it
-            yield call
+        for chunk in last:
+            yield chunk
 
     async def _say(
-        self, clause: str, language: str, voice: Synthesiser, *, aloud: bool
+        self, clause: str, language: str, how: _Delivery
     ) -> AsyncGenerator[ReplyChunk, None]:
         """A clause: its words come with the sound that they are in, as far as one can tell."""
         left = speakable(clause)
-        if not aloud:
+        if not how.aloud:
             yield ReplyChunk(text=left)
             return
-        async with contextlib.aclosing(voice.speak(clause.strip(), language)) as sounds:
-            while sound := await self._made(sounds, voice.threads):
-                told, left = _within(left, sound.duration)
+        sounding = how.speaker.speak(clause.strip(), language, how.voice, how.speed)
+        async with contextlib.aclosing(sounding) as sounds:
+            while sound := await self._made(sounds, how.speaker.threads):
+                told, left = _within(left, sound.duration * how.speed)
                 yield ReplyChunk(sound, told)
         if left:
             yield ReplyChunk(text=left)
@@ -281,6 +313,12 @@ class Cascade:
         alone = self._under_way == 1 and threads >= self._processors
         with self._language_model.held() if alone else contextlib.nullcontext():
             return await anext(sounds, None)
+
+
+def _delivery(prompt: Prompt, speaker: Synthesiser) -> _Delivery:
+    """How the reply to a prompt is spoken; the usual voice goes by the language, and has no name there."""
+    voice = prompt.voice if prompt.voice in speaker.voices[1:] else ""
+    return _Delivery(speaker, voice, prompt.speed * speaker.speed, prompt.aloud)
 
 
 def _pause_after(words: str) -> float:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, nullcontext
 
+import httpx2
 import numpy as np
 import openai
 
@@ -19,6 +20,11 @@ _TRIES = 2
 _LONGEST = 120.0  # seconds of speech for one clause; no clause takes so long
 _QUIET = 0.01  # of full scale: what is below it at the edges is silence
 _EDGE = REPLY_RATE // 100  # samples of it that stay
+_LISTS = 5.0  # seconds in which a server may tell which voices it has
+_VOICES, _NAME = 1_000, 64  # that are kept of such a list, and characters of a name
+_OPENAI = "api.openai.com"
+_OPENAIS_VOICES = ("alloy", "ash", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer")
+"""That all of its models have. It lists them in its documentation alone."""
 
 
 class RemoteRecogniser(ServerPart):
@@ -94,13 +100,34 @@ class RemoteSynthesiser(ServerPart):
             InvalidSetting: that is no address.
         """
         super().__init__(address, model, key)
-        self._voice, self._speed = voice or "alloy", speed
+        self._voice, self.speed = voice or "alloy", speed
+        self._others: tuple[str, ...] = _OPENAIS_VOICES if self.host == _OPENAI else ()
         self._raw = True  # as long as it has not said that it can't
 
     @property
     def name(self) -> str:
         """What it is, and where."""
         return f"{self._model or 'the only model'} {self._voice} (at {self.host})"
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """The usual one, and those that the server lists."""
+        return self._voice, *(name for name in self._others if name != self._voice)
+
+    async def start(self) -> None:
+        """See whether it is there and has the model, and which voices it lists; not all do.
+
+        Raises:
+            ModelUnavailable: it is not, or has not; says what to do.
+        """
+        await super().start()
+        try:
+            answer = await self.client.get(
+                "/audio/voices", cast_to=httpx2.Response, options={"timeout": _LISTS}
+            )
+            self._others = _names(answer.json()) or self._others
+        except FAILURES:
+            pass  # OpenAI's API has no such list
 
     def for_reply(self) -> "nullcontext[RemoteSynthesiser]":
         """How many it serves is its own business."""
@@ -124,7 +151,7 @@ class RemoteSynthesiser(ServerPart):
         for left in reversed(range(_TRIES)):
             begun = False
             try:
-                given = self._sound(text, voice or self._voice, speed or self._speed, raw)
+                given = self._sound(text, voice or self._voice, speed or self.speed, raw)
                 # Closing it is what stops the server.
                 async with aclosing(given), aclosing(_trimmed(given)) as sounds:
                     async for sound in sounds:
@@ -171,6 +198,17 @@ class RemoteSynthesiser(ServerPart):
                 yield from_pcm16(bytes(data[: len(data) // 2 * 2]), REPLY_RATE)
             elif not raw:
                 yield await _file(bytes(data))
+
+
+def _names(answer: object) -> tuple[str, ...]:
+    """Of a list of voices the names: `{"voices": [name, or an object with its id or its name, …]}`."""
+    listed = answer.get("voices") if isinstance(answer, dict) else None
+    found = []
+    for entry in listed[:_VOICES] if isinstance(listed, list) else ():
+        name = entry.get("id", entry.get("name")) if isinstance(entry, dict) else entry
+        if isinstance(name, str) and 0 < len(name) <= _NAME:
+            found.append(name)
+    return tuple(dict.fromkeys(found))
 
 
 async def _file(data: bytes) -> AudioChunk:

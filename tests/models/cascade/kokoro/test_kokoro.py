@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -171,6 +172,26 @@ async def test_a_language_that_it_speaks_is_spoken_by_a_voice_of_it() -> None:
     await voice.close()
 
 
+def test_its_voices_are_its_own_and_those_of_espeak_the_usual_one_first() -> None:
+    voice = Kokoro()
+    assert voice.voices[0] == "af_heart"
+    assert {"en-gb", "de"} < set(voice.voices)
+    assert len(set(voice.voices)) == len(voice.voices)
+
+
+async def test_a_voice_that_is_asked_for_speaks_only_what_it_can() -> None:
+    voice = Kokoro()
+    heart, emma, dora = (Path(f"{name}.bin") for name in ("af_heart", "bf_emma", "ef_dora"))
+    voice._voice, voice._voices = "bf_emma", {file.stem: file for file in (heart, emma, dora)}
+    assert voice.voices[:3] == ("bf_emma", "af_heart", "ef_dora")
+    assert voice._file_for("en", "af_heart") == voice._file_for("", "af_heart") == heart
+    assert voice._file_for("en", "ef_dora") == emma
+    assert voice._file_for("es", "af_heart") == dora
+    assert voice._file_for("de", "af_heart") is None
+    with pytest.raises(InvalidSetting, match="no voice 'af_nobody' here"):
+        voice._file_for("en", "af_nobody")
+
+
 async def test_where_it_is_slow_espeak_speaks_and_the_name_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -181,6 +202,8 @@ async def test_where_it_is_slow_espeak_speaks_and_the_name_says_so(
         await voice.start()
     assert voice.name.startswith("espeak-ng en-us (here; Kokoro takes ")
     assert "espeak-ng speaks in its place" in caplog.text
+    assert voice.voices[0] == "en-us"
+    assert "af_heart" not in voice.voices
     assert (await said(voice, "Good morning.")).duration > 0.5
     assert children("kokoro.child") == before
     await voice.close()

@@ -69,7 +69,7 @@ class Kokoro:
             InvalidSetting: there is no such voice, or nothing tells how its language is said.
             ModelUnavailable: weights are missing, or espeak-ng cannot be loaded.
         """
-        self._voice, self._speed = voice or _USUAL, speed
+        self._voice, self.speed = voice or _USUAL, speed
         self._threads = threads or max(1, min(4, cpus()))
         self._voices = _voices()
         self._file_of(self._voice)
@@ -91,6 +91,13 @@ class Kokoro:
             if self._slow
             else f"Kokoro {self._voice} (here)"
         )
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """Its own, then those of espeak-ng; where it is too slow, those alone."""
+        if self._slow:
+            return self._espeak.voices
+        return self._voice, *sorted(self._voices.keys() - {self._voice}), *self._espeak.voices
 
     @property
     def threads(self) -> int:
@@ -155,7 +162,7 @@ class Kokoro:
         if voice and not is_voice(voice):
             named = voice  # of espeak-ng
         elif not self._slow:
-            path = self._file_of(voice) if voice else self._file_for(language)
+            path = self._file_for(language, voice or self._voice)
         if path is None:
             async with aclosing(self._espeak.speak(words, language, named, speed)) as sounds:
                 async for sound in sounds:
@@ -164,7 +171,7 @@ class Kokoro:
         said = _LANGUAGES[path.stem[0]][1]
         answer = await self._ask({"words": words, "language": said})
         for piece in answer["pieces"]:
-            request = {"phonemes": piece, "voice": str(path), "speed": speed or self._speed}
+            request = {"phonemes": piece, "voice": str(path), "speed": speed or self.speed}
             sound = from_pcm16(base64.b64decode((await self._ask(request))["pcm"]), REPLY_RATE)
             if len(sound.samples):
                 yield sound
@@ -193,10 +200,20 @@ class Kokoro:
         known = ", ".join(sorted(self._voices))
         raise InvalidSetting(f"Kokoro has no voice {quoted(voice)} here; there are {known}{more}")
 
-    def _file_for(self, language: str) -> Path | None:
-        """The file of the voice that speaks a language; None: espeak-ng does."""
-        if language in ("", _LANGUAGES[self._voice[0]][0]):
-            return self._voices[self._voice]
+    def _file_for(self, language: str, wanted: str) -> Path | None:
+        """The file of a voice that speaks a language: if it can be, the one that is wanted.
+
+        None: espeak-ng does.
+
+        Raises:
+            InvalidSetting: there is no voice of the name that is wanted.
+        """
+        for voice, file in (
+            (wanted, self._file_of(wanted)),
+            (self._voice, self._voices[self._voice]),
+        ):
+            if language in ("", _LANGUAGES[voice[0]][0]):
+                return file
         name = _USUAL if language == "en" else _VOICES.get(language, "")
         path = self._voices.get(name)
         if path is None and language not in self._told:
