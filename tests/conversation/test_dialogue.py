@@ -195,7 +195,6 @@ async def test_a_client_that_asks_for_something_else_gets_that() -> None:
     for asked in (
         ReplyRequested(instructions="Be brief."),
         ReplyRequested(aloud=False),
-        ReplyRequested(in_band=False),
         ReplyRequested(tools=NO_TOOLS),
         ReplyRequested(voice="adam"),
         ReplyRequested(speed=1.5),

@@ -124,6 +124,8 @@ class World:
         )
         self.withdraws = withdraws
         self.making: int | None = None  # the reply that the model makes
+        self.asides: list[int] = []  # those that it makes out of band
+        self._aside = False  # what is asked for now is out of band
         self.words = itertools.count()
         self.looks: list[int] = []
         self.asked: list[int] = []  # pauses
@@ -191,6 +193,21 @@ class World:
             self.receive(
                 ChunkGenerated(number, replace(chunk, text="late " if late else chunk.text))
             )
+
+    def generate_aside(self, seconds: float) -> None:
+        if self.asides:
+            chunk = ReplyChunk(silence(seconds, REPLY_RATE) if seconds else None, self._word())
+            self.receive(ChunkGenerated(self.asides[0], chunk))
+
+    def finish_aside(self, fails: bool) -> None:
+        if self.asides:
+            error = ModelFailed("no more") if fails else None
+            self.receive(ReplyEnded(self.asides.pop(), error))
+
+    def cancel(self, back: int) -> None:
+        """The client stops a reply that it names: one out of band, perhaps, or one that is over."""
+        names = self.line.responses
+        self.receive(ReplyCancelled(names[-back] if len(names) >= back else "unknown"))
 
     def call(self, name: str) -> None:
         """The model calls a function."""
@@ -296,10 +313,11 @@ class World:
         if self.ended:
             return
         self.line.forgotten += isinstance(event, ClearRequested)
-        if isinstance(event, ReplyCancelled):
+        if isinstance(event, ReplyCancelled) and event.response_id not in self.line.asides:
             self.line.ducked = None  # who cancels a reply does not play it any more
         now = self.detector.settings
         self.line.overlaps = not now.interrupt_response and not now.half_duplex
+        self._aside = isinstance(event, ReplyRequested) and not event.in_band
         for effect in self.dialogue.receive(event, self.now):
             self._perform(effect)
         self._check()
@@ -320,12 +338,8 @@ class World:
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case Start(reply):
-                assert self.making is None, "two replies at once"
-                self.making = reply
-            case Drop(reply):
-                assert self.making == reply
-                self.making = None
+            case Start() | Drop():
+                self._make(effect)
             case Overhear() | StopOverhearing():
                 self._overhear(effect)
             case Ask(pause):
@@ -340,6 +354,19 @@ class World:
                 self._keep(item)
             case Forget(item):
                 self.kept.remove(item)
+
+    def _make(self, effect: Start | Drop) -> None:
+        match effect:
+            case Start(reply) if self._aside:
+                self.asides.append(reply)
+            case Start(reply):
+                assert self.making is None, "two replies at once"
+                self.making = reply
+            case Drop(reply) if reply in self.asides:
+                self.asides.remove(reply)
+            case Drop(reply):
+                assert self.making == reply
+                self.making = None
 
     def _overhear(self, effect: Overhear | StopOverhearing) -> None:
         if isinstance(effect, StopOverhearing):
@@ -380,6 +407,8 @@ class World:
     def check_end(self) -> None:
         """The client has left: nothing runs on, no sound is lost or there twice, no reply has a hole."""
         assert self.making is None
+        assert not self.asides
+        assert not self.line.asides
         assert not self.looks
         assert not self.line.replying
         wordless = self.line.committed & self.line.items - self.line.words - {*self.scribes}
@@ -412,6 +441,8 @@ class Line:
         ducked: the item that it plays more quietly.
         overlaps: it lets nobody interrupt a reply, and hears what is said beside it.
         replying: it was told of a reply, and not of its end.
+        responses: ids of all that it was told of.
+        asides: id of a reply out of band that is made -> of its item.
         tools_done: ids of the lists of tools, and of calls, that it was told the end of.
     """
 
@@ -423,6 +454,8 @@ class Line:
         self.forgotten = 0
         self.tools_done: set[str] = set()
         self.overlaps = False
+        self.responses: list[str] = []
+        self.asides: dict[str, str | None] = {}
         self._reply: str | None = None
         self._item: str | None = None  # of the reply
         self._done: set[str] = set()
@@ -453,7 +486,28 @@ class Line:
             case _:
                 self._check_items(event)
 
+    def _check_aside(self, event: ServerEvent) -> bool:
+        """Whether it is about a reply out of band."""
+        match event:
+            case ReplyStarted(response_id, asked):
+                self.responses.append(response_id)
+                if not asked.in_band:
+                    self.asides[response_id] = None
+                return not asked.in_band
+            case ReplyItemAdded(response_id, item_id) if response_id in self.asides:
+                assert self.asides[response_id] is None
+                self.asides[response_id] = item_id
+            case ReplyDelta(response_id, item_id) if response_id in self.asides:
+                assert self.asides[response_id] == item_id
+            case ReplyDone(response_id, item_id) if response_id in self.asides:
+                assert self.asides.pop(response_id) == item_id
+            case _:
+                return False
+        return True
+
     def _check_reply(self, event: ServerEvent) -> None:
+        if self._check_aside(event):
+            return
         match event:
             case ReplyStarted(response_id):
                 assert response_id not in self._done
@@ -480,7 +534,7 @@ class Line:
             case ItemAdded(item, previous_id):
                 self._add(item.id, previous_id)
             case FunctionCalled(response_id, item, previous_id, asked):
-                assert response_id == self._reply, "no such reply is made"
+                assert response_id == self._reply or response_id in self.asides, "no such reply"
                 if asked.in_band:
                     self._add(item.id, previous_id)
             case ToolListBegun() | ToolListEnded() | ToolCallBegun() | ToolCallEnded():
@@ -593,6 +647,8 @@ MODEL = [
     *[step("generate", st.sampled_from([0.0, 0.08, 0.5, 2.0]), LATE)] * 5,
     *[step("finish", LATE)] * 2,
     step("understand"),
+    *[step("generate_aside", st.sampled_from([0.0, 0.08, 2.0]))] * 2,
+    step("finish_aside", LATE),
     step("reach_limit"),
     *[step("call", st.sampled_from(["look", "add", "ask"]))] * 2,
     *[step("list_tools", LATE)] * 2,
@@ -609,6 +665,7 @@ WISHES = [
     step("approve", st.booleans()),
     step("delete", st.integers(0, 3)),
     *[wish(ReplyCancelled())] * 2,
+    step("cancel", st.integers(1, 3)),
     wish(ClearRequested()),
     wish(CutMarked()),
     wish(Pinged()),

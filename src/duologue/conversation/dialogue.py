@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from duologue import metrics
 from duologue.audio import AudioChunk
-from duologue.conversation.asking import question_of
+from duologue.conversation.asking import Question, question_of
 from duologue.conversation.effects import (
     Effect,
     Forget,
@@ -103,6 +103,7 @@ from duologue.turns.events import (
 _ANSWERING = (State.AWAITED, State.THINKING, State.SPEAKING, State.DUCKED)
 """A reply is made, and the client may know of it."""
 
+_ASIDES = 4  # replies out of band at once: each takes a place of the model's
 _CALLS_NOTHING = "{} is left out: this model calls no functions"
 
 
@@ -152,6 +153,7 @@ class Dialogue:
         self._quiet_since = 0.0  # where in the incoming audio they began
         self._draining = False
         self._wanted = NO_TOOLS  # by the client, last
+        self._asked: ReplyRequested | None = None  # by the client, while the user spoke
 
     @property
     def turns(self) -> int:
@@ -167,6 +169,11 @@ class Dialogue:
     def is_answering(self) -> bool:
         """Whether a reply is made or sounds, to a turn that has ended."""
         return self.state in _ANSWERING
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is made or sounds: a reply to a turn, or one out of band."""
+        return self.is_answering or self._replies.asides > 0
 
     def receive(self, event: ClientEvent | Report, now: float) -> Sequence[Effect]:
         """Take an event into account.
@@ -189,6 +196,7 @@ class Dialogue:
         except (InvalidEvent, InvalidAudio) as error:
             name = event.event_id if isinstance(event, Wish) else None
             self._replies.effects.append(Refuse(error, name))
+        self._answer_what_waits()
         return self._replies.effects
 
     def _learn(self, event: Report) -> None:
@@ -310,6 +318,15 @@ class Dialogue:
                 "a transcription session writes down what is said, and answers nothing; "
                 "connect without intent=transcription to be answered"
             )
+        named = event.tools and event.tools.choice != "none" and _names_any(event.tools)
+        if named and not self._capabilities.calls:
+            raise InvalidField(_CALLS_NOTHING.format("response.tools"), "response.tools")
+        if event.tools:
+            self._replies.tools.check(event.tools)
+        asked = self._with_settings(event)
+        if not asked.in_band:
+            self._start_aside(asked)
+            return
         if self._replies.made and self.is_answering:
             raise ReplyActive(
                 "Conversation already has an active response in progress: "
@@ -319,32 +336,64 @@ class Dialogue:
         settings = self._detector.settings
         beside = not settings.interrupt_response and not settings.half_duplex
         if self.state in (State.HEARING, State.PAUSED, State.EARLY) and not beside:
-            raise InvalidEvent(
-                "the user is speaking; a response can be created when the turn has ended"
-            )
-        named = event.tools and event.tools.choice != "none" and _names_any(event.tools)
-        if named and not self._capabilities.calls:
-            raise InvalidField(_CALLS_NOTHING.format("response.tools"), "response.tools")
-        if event.tools:
-            self._replies.tools.check(event.tools)
-        asked = self._with_settings(event)
+            self._await_turn(asked)
+            return
+        self._check_question(asked)
+        self._build_on_turn()
+        prepared = self._replies.made if self.state is State.LISTENING else None
+        plain = (event.instructions, event.input, event.tools) == (None, None, None)
+        if prepared and plain and _manner(asked) == _manner(prepared.asked):
+            prepared.asked = asked
+        else:
+            self._drop_prepared()
+        self._follow(asked)
+
+    def _check_question(self, asked: ReplyRequested) -> Question:
+        """What is to be answered, if the model can."""
         question = question_of(asked, self._conversation)
         if not question.utterance.duration and not self._capabilities.reads:
             raise InvalidEvent(
                 "there is nothing to answer: this model answers what is said, not what is written; "
                 "commit some audio first"
             )
-        self._build_on_turn()
-        prepared = self._replies.made if self.state is State.LISTENING else None
-        plain = (event.instructions, event.input, event.in_band, event.tools) == (
-            *(None, None, True),
-            None,
-        )
-        if prepared and plain and _manner(asked) == _manner(prepared.asked):
-            prepared.asked = asked
-        else:
-            self._drop_prepared()
-        self._follow(asked)
+        return question
+
+    def _start_aside(self, asked: ReplyRequested) -> None:
+        """Begin a reply out of band: it is nobody's turn, and whoever speaks meanwhile does not stop it."""
+        if self._replies.asides >= _ASIDES:
+            raise ReplyActive(
+                f"{_ASIDES} responses out of band are made already; wait until one is finished"
+            )
+        question = self._check_question(asked)
+        prompt = self._adapted(self._prompt_of(question), asked)
+        own = [function for function in prompt.tools.functions if not function.server]
+        tools = replace(
+            prompt.tools, functions=tuple(own)
+        )  # of servers, the answers would stand nowhere
+        self._replies.start_aside(asked, replace(prompt, tools=tools))
+
+    def _await_turn(self, asked: ReplyRequested) -> None:
+        """The user speaks: the reply that is asked for answers that, too, when the turn has ended."""
+        if self._asked:
+            raise ReplyActive(
+                "a response was asked for already; it is made when the user has finished"
+            )
+        if asked.input is not None:
+            raise InvalidEvent(
+                "the user is speaking; a response to an input of its own can be created when the turn has "
+                "ended, or out of band"
+            )
+        self._asked = asked
+        self._begin_anew()
+
+    def _answer_what_waits(self) -> None:
+        """What the client asked for while the user spoke is made now, if no turn will be answered."""
+        if self._asked and self.state is State.LISTENING:
+            asked, self._asked = self._asked, None
+            try:
+                self._request_reply(asked)
+            except InvalidEvent as error:
+                self._replies.effects.append(Refuse(error, asked.event_id))
 
     def _with_settings(self, asked: ReplyRequested) -> ReplyRequested:
         """What is asked for, with what the session has where it names nothing, as far as the model can."""
@@ -381,7 +430,11 @@ class Dialogue:
             self._detector.close()
 
     def _cancel_reply(self, event: ReplyCancelled) -> None:
-        if not self.is_answering:
+        name = event.response_id
+        if name is not None and self._replies.cancel_aside(name):
+            return
+        self._asked = None
+        if not self.is_answering or not (name is None or self._replies.has(name)):
             raise NoReply("Cancellation failed: no active response found")
         self._follow(event)
 
@@ -585,7 +638,9 @@ class Dialogue:
     def _leave(self, event: ClientLeft) -> None:
         if self._speaks_beside:
             self._speech.keep()
+        self._asked = None
         self._follow(event)
+        self._replies.cancel_aside(None)
         self._replies.effects += self._overhearing.stop()
 
     # What the table says.
@@ -666,6 +721,7 @@ class Dialogue:
             case Action.CLOSE_REPLY:
                 self._replies.close()
             case Action.ANNOUNCE_REPLY:
+                self._asked = None
                 self._replies.announce()
             case Action.DUCK:
                 metrics.record_duck()
@@ -711,8 +767,8 @@ class Dialogue:
         prompt = self._prompt(
             self._speech.utterance, self._speech.before, self._speech.pause if in_pause else 0
         )
-        asked = self._with_settings(ReplyRequested())
-        self._replies.start(asked, item, prompt, self._speech.last_word)
+        asked = self._asked or self._with_settings(ReplyRequested())
+        self._replies.start(asked, item, self._adapted(prompt, asked), self._speech.last_word)
 
     def _start_requested(self, asked: ReplyRequested) -> None:
         """Begin the reply that the client asked for, unless it was begun in secret."""
@@ -720,17 +776,21 @@ class Dialogue:
             return
         question = question_of(asked, self._conversation)
         answers = question.answers
+        prompt = self._adapted(self._prompt_of(question), asked)
+        since = self._speech.last_word if answers and answers is self._speech.item else self._now
+        self._replies.start(asked, answers, prompt, since)
+
+    def _prompt_of(self, question: Question) -> Prompt:
         prompt = self._prompt(question.utterance, question.items, 0)
-        prompt = replace(prompt, spoken=bool(question.utterance.duration))
+        return replace(prompt, spoken=bool(question.utterance.duration))
+
+    def _adapted(self, prompt: Prompt, asked: ReplyRequested) -> Prompt:
+        """The prompt with what the client asks for this once."""
         if asked.instructions is not None:
             prompt = replace(prompt, instructions=asked.instructions)
         if asked.tools is not None:
             prompt = replace(prompt, tools=self._replies.tools.offer(asked.tools))
-        if not asked.in_band:  # what is in nobody's conversation calls nobody
-            own = [function for function in prompt.tools.functions if not function.server]
-            prompt = replace(prompt, tools=replace(prompt.tools, functions=tuple(own)))
-        since = self._speech.last_word if answers and answers is self._speech.item else self._now
-        self._replies.start(asked, answers, prompt, since)
+        return prompt
 
     def _prompt(self, utterance: AudioChunk, items: Sequence[Item], pause: int) -> Prompt:
         settings = self._detector.settings

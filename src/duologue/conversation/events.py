@@ -86,7 +86,9 @@ class ReplyRequested(Wish):
 
 @dataclass(frozen=True, slots=True)
 class ReplyCancelled(Wish):
-    """`response.cancel`: Stop the reply."""
+    """`response.cancel`: Stop the reply, or the one of this id."""
+
+    response_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,10 +54,7 @@ from duologue.turns.patience import Patience
 logger = logging.getLogger(__name__)
 
 _RUSHED = 0.25  # seconds by which sound comes too fast, from which a client plays nothing
-_HEARD, _SPOKEN = (
-    10,
-    20,
-)  # tokens of a second of sound that comes in, and that goes out: the API's rule
+_HEARD, _SPOKEN = 10, 20  # tokens of a second of sound that comes in, and goes out: the API's rule
 
 Reason = Literal["turn_detected", "client_cancelled"]
 """Why a reply is stopped."""
@@ -145,9 +142,17 @@ class Replies:
         self._id = session_id
         self._conversation = conversation
         self._patience = patience
+        self._aside: dict[
+            int, Reply
+        ] = {}  # by number: out of band, which the floor knows nothing of
         self._count = 0
         self._closed: list[Reply] = []  # the last that is over: reports of it may still come
         self._wordless: set[str] = set()  # ids of items of which the client was told so
+
+    @property
+    def asides(self) -> int:
+        """How many are made out of band."""
+        return len(self._aside)
 
     @property
     def plays_until(self) -> float:
@@ -176,24 +181,25 @@ class Replies:
             since: from when the timings counts.
         """
         name, timings = secrets.token_hex(12), Timings()
-        if not asked.in_band:
-            answers = None
         if answers and not answers.response:
             name, timings = answers.turn_id, answers.timings
         response = Response(f"resp_{name}", answers, timings=timings)
         if answers:  # of several responses to one item, the newest is what was answered
             answers.response, answers.timings = response, timings
         timings.started = self.now - since
+        self.made = self._begin(response, asked, prompt, since)
+
+    def start_aside(self, asked: ReplyRequested, prompt: Prompt) -> None:
+        """Let the model make a reply out of band: it is sent as it is made, and nobody interrupts it."""
+        response = Response(f"resp_{secrets.token_hex(12)}", timings=Timings(started=0.0))
+        reply = self._begin(response, asked, prompt, self.now)
+        self._aside[reply.number] = reply
+        self.effects.append(Send(ReplyStarted(response.id, asked)))
+
+    def _begin(
+        self, response: Response, asked: ReplyRequested, prompt: Prompt, since: float
+    ) -> Reply:
         self._count += 1
-        self.made = Reply(
-            self._count,
-            response,
-            asked,
-            self.now,
-            since,
-            tools=prompt.tools,
-            heard=prompt.utterance.duration,
-        )
         prompt = replace(
             prompt,
             aloud=bool(asked.aloud),
@@ -202,6 +208,8 @@ class Replies:
             max_output_tokens=asked.max_output_tokens or 0,
         )
         self.effects.append(Start(self._count, prompt))
+        heard = prompt.utterance.duration
+        return Reply(self._count, response, asked, self.now, since, tools=prompt.tools, heard=heard)
 
     def announce(self) -> None:
         """Tell the client that a reply is made."""
@@ -212,26 +220,37 @@ class Replies:
 
     def take(self, number: int, chunk: ReplyChunk) -> None:
         """The model has made a piece of the reply `number`; one that is not wanted any more dies here."""
-        reply = self.made
-        if not reply or number != reply.number:
+        reply = self._of(number)
+        if not reply:
             return
         timings, since = reply.response.timings, self.now - reply.since
         if timings.first_token is None and (chunk.audio or chunk.text):
             timings.first_token = since
         if chunk.audio and timings.first_sound is None:
             timings.first_sound = since
-            self._patience.learn(self.now - reply.begun)
+            if reply is self.made:
+                self._patience.learn(self.now - reply.begun)
         reply.usage = chunk.usage or reply.usage
         reply.incomplete = reply.incomplete or chunk.incomplete
         if not reply.asked.aloud:
             chunk = replace(chunk, audio=None)
-        reply.waiting.append(chunk)
+        if reply is self.made:
+            reply.waiting.append(chunk)
+        else:
+            self._send_chunk(reply, chunk)
 
     def end(self, number: int, error: DuologueError | None) -> None:
         """The model has made all of the reply `number`, or has failed."""
-        reply = self.made
-        if reply and number == reply.number:
+        if reply := self._of(number):
             reply.ended, reply.error = True, error
+            if self._aside.pop(number, None):
+                self._tell_end(reply)
+
+    def _of(self, number: int) -> Reply | None:
+        """The reply of this number, if it is wanted yet."""
+        if self.made and number == self.made.number:
+            return self.made
+        return self._aside.get(number)
 
     # What the client gets.
 
@@ -256,7 +275,7 @@ class Replies:
             item.spoken.append(chunk)
         reply.said += chunk.text
         if chunk.audio:
-            if response.sounds_at is None:
+            if response.sounds_at is None and reply is self.made:
                 response.sounds_at = max(self.now, self.plays_until)
                 self._lead, self._lead_at = 0.0, self.now
             reply.seconds += chunk.audio.duration
@@ -319,6 +338,13 @@ class Replies:
         self.send_waiting()
         self.made = None
         self.playing.append(reply)
+        self._tell_end(reply)
+        self.ask_for_words(reply.response.answers)
+        self.tools.begin(reply.calls)
+        self.effects.append(WakeAt(reply.plays_until))
+
+    def _tell_end(self, reply: Reply) -> None:
+        """The model has made all of it, or has failed: the client is told."""
         reason = "max_output_tokens" if reply.incomplete else "completed"
         if reply.error:
             self._set_status(reply, "failed")
@@ -327,9 +353,6 @@ class Replies:
             whole = not reply.sealed and not reply.incomplete
             self._set_status(reply, "completed" if whole else "interrupted")
         self._send_done(reply, "failed" if reply.error else reason)
-        self.ask_for_words(reply.response.answers)
-        self.tools.begin(reply.calls)
-        self.effects.append(WakeAt(reply.plays_until))
 
     def _send_done(self, reply: Reply, reason: str) -> None:
         item, said = reply.item, reply.said.strip()
@@ -432,6 +455,24 @@ class Replies:
             self.cut(reply.item, played)
         else:
             reply.response.timings.heard = 0.0
+
+    def cancel_aside(self, response_id: str | None) -> bool:
+        """Stop the reply out of band that has this id (None: all of them). Whether there is one."""
+        stopped = [
+            reply for reply in self._aside.values() if response_id in (None, reply.response.id)
+        ]
+        for reply in stopped:
+            del self._aside[reply.number]
+            self.effects.append(Drop(reply.number))
+            if reply.item:
+                self.effects.append(Withhold(reply.item.id))
+            self._set_status(reply, "interrupted")
+            self._send_done(reply, "client_cancelled")
+        return bool(stopped)
+
+    def has(self, response_id: str) -> bool:
+        """Whether this reply is made, or sounds, and is not out of band."""
+        return any(reply.response.id == response_id for reply in self._all())
 
     def note_sent(self, item_id: str) -> None:
         """Sound of this item was handed to the connection."""

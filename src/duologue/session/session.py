@@ -390,7 +390,7 @@ class Session:
     def _receive(self, event: ClientEvent | Report) -> None:
         for effect in self._dialogue.receive(event, self._clock.now()):
             self._perform(effect)
-        if self._dialogue.is_answering:
+        if self._dialogue.is_busy:
             self._rested.clear()
         else:
             self._rested.set()

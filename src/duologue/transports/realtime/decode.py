@@ -78,13 +78,13 @@ _WITH_FIELDS: dict[str, type[BaseModel]] = {
     "conversation.item.truncate": wire.ConversationItemTruncateEvent,
     "conversation.item.retrieve": wire.ConversationItemRetrieveEvent,
     "conversation.item.delete": wire.ConversationItemDeleteEvent,
+    "response.cancel": wire.ResponseCancelEvent,
     "duologue.playback.started": _PlaybackStarted,
 }
 
 _PLAIN: dict[str, ClientEvent] = {
     "input_audio_buffer.commit": events.CommitRequested(),
     "input_audio_buffer.clear": events.ClearRequested(),
-    "response.cancel": events.ReplyCancelled(),
     "duologue.cut.marked": events.CutMarked(),
     "duologue.ping": events.Pinged(),
 }
@@ -320,6 +320,8 @@ def _made_of(message: BaseModel, settings: Settings) -> ClientEvent:
             return events.ItemRequested(item_id)
         case wire.ConversationItemDeleteEvent(item_id=item_id):
             return events.ItemRemoved(item_id)
+        case wire.ResponseCancelEvent(response_id=response_id):
+            return events.ReplyCancelled(response_id)
         case _PlaybackStarted(item_id=item_id, ago_ms=ago):
             return events.PlaybackStarted(item_id, ago / 1000)
     raise AssertionError(message)
