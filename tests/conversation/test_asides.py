@@ -14,6 +14,7 @@ from duologue.conversation.events import (
     ReplyCancelled,
     ReplyDelta,
     ReplyDone,
+    ReplyItemAdded,
     ReplyRequested,
     ReplyStarted,
     TurnCommitted,
@@ -180,3 +181,33 @@ async def test_who_cancels_while_speaking_gets_the_usual_reply() -> None:
         (started,) = c.line.told(ReplyStarted)
         assert started.asked.metadata == {}
     assert model.prompts[-1].instructions == ""
+
+
+async def test_what_is_written_while_a_reply_is_made_stands_behind_it() -> None:
+    model, gate = gated("One. ", "Two.")
+    async with call(model, Settings(aloud=False)) as c:
+        c.line.push(ItemCreated(Item("first", text="Good morning", status="completed")))
+        c.line.push(ReplyRequested())
+        await settle()
+        c.line.push(ItemCreated(Item("second", text="Good night", status="completed")))
+        await open_gate(gate, 2)
+        (added,) = c.line.told(ReplyItemAdded)
+        assert added.previous_id == "first"
+        c.line.push(ReplyRequested())
+        await settle()
+    assert [item.said for item in model.prompts[-1].items] == [
+        *("Good morning", "One. Two.", "Good night"),
+    ]
+
+
+async def test_a_greeting_stands_before_what_is_written_meanwhile() -> None:
+    model, gate = gated("Hello.")
+    async with call(model, Settings(aloud=False)) as c:
+        c.line.push(ReplyRequested(instructions="Greet."))
+        c.line.push(ItemCreated(Item("first", text="Good morning", status="completed")))
+        await open_gate(gate, 1)
+        (added,) = c.line.told(ReplyItemAdded)
+        assert added.previous_id is None
+        c.line.push(ReplyRequested())
+        await settle()
+    assert [item.said for item in model.prompts[-1].items] == ["Hello.", "Good morning"]

@@ -72,6 +72,8 @@ class Reply:
         since: from when its timings counts: the last word, or else `begun`.
         waiting: what the model has made, and the client was not sent yet.
         previous_id: of the item before that of the reply.
+        after: the newest item as the reply was announced: its own stand behind that one, and before what is
+            written meanwhile. None: there was none.
         said: the words that the client was sent.
         seconds: of sound that the client was sent.
         ended: the model has made all of it, or has failed.
@@ -91,6 +93,7 @@ class Reply:
     since: float
     waiting: list[ReplyChunk] = field(default_factory=list)
     previous_id: str | None = None
+    after: Item | None = None
     said: str = ""
     seconds: float = 0.0
     ended: bool = False
@@ -214,6 +217,7 @@ class Replies:
     def announce(self) -> None:
         """Tell the client that a reply is made."""
         if self.made:
+            self.made.after = self._conversation.newest
             self.effects.append(Send(ReplyStarted(self.made.response.id, self.made.asked)))
 
     # What the model gives.
@@ -326,8 +330,10 @@ class Replies:
         """Make an item of a reply part of the conversation; the id of the one before."""
         if not reply.asked.in_band:
             return None
-        before = self._conversation.newest
-        self._conversation.add(item)
+        gone = reply.after and reply.after not in self._conversation
+        before = self._conversation.newest if gone else reply.after
+        self._conversation.add(item, before, first=before is None)
+        reply.after = item
         self._save(item)
         return before.id if before else None
 

@@ -54,6 +54,9 @@ _SECOND = 64_000  # characters of base64: a second of sound, decoded in 0.3 ms
 _CUT = f"sound {secrets.token_hex(8)}"  # stands where the sound was cut out of a long message
 _NAME = 512  # characters of the client's own name for an event: what the API allows
 
+_DICTATION = (
+    300.0  # seconds of an utterance that is written down only: no model has to take it at once
+)
 _LONGEST = 3_600_000  # milliseconds; no reply outlasts the API's longest session
 
 
@@ -364,7 +367,12 @@ def _merge_transcription(settings: Settings, session: dict[str, Any]) -> Setting
     request = validate(RealtimeSessionCreateRequest, spoken, "session.update", _SESSION)
     settings = _merge_audio(settings, request, session)
     return replace(
-        settings, only_words=True, wants_words=True, create_response=False, tools=NO_TOOLS
+        settings,
+        only_words=True,
+        wants_words=True,
+        create_response=False,
+        tools=NO_TOOLS,
+        time_limit=max(settings.time_limit, _DICTATION),
     )
 
 
