@@ -343,6 +343,24 @@ def test_an_item_may_be_spoken(seconds: float) -> None:
     assert created.item.sound.duration == pytest.approx(seconds, abs=0.01)
 
 
+@pytest.mark.parametrize("seconds", [0.2, 8.0])
+def test_what_a_response_is_to_answer_may_be_spoken(seconds: float) -> None:
+    def said(length: float) -> dict[str, Any]:
+        sound = base64.b64encode(tone(length, REPLY_RATE).pcm16()).decode()
+        content = [{"type": "input_audio", "audio": sound}]
+        return {"type": "message", "role": "user", "content": content}
+
+    asked = {"conversation": "none", "input": [said(0.1), said(seconds)]}
+    text = message("response.create", event_id="evt_1", response=asked)
+    (event,) = [event for event in decode_message(text, Settings()) if event]
+    assert isinstance(event, events.ReplyRequested), event
+    assert event.event_id == "evt_1"
+    assert event.input
+    sounds = [item.sound for item in event.input if isinstance(item, Item)]
+    lengths = [sound.duration if sound else 0 for sound in sounds]
+    assert lengths == pytest.approx([0.1, seconds], abs=0.01)
+
+
 def test_a_spoken_item_is_no_longer_than_an_utterance() -> None:
     (refused,) = [event for event in decode_message(spoken(31), Settings()) if event]
     assert isinstance(refused, ClientErred)

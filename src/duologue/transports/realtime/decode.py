@@ -12,7 +12,7 @@ it is read second by second, and pydantic sees no more than the fields that mean
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -145,7 +145,7 @@ def decode_message(message: str, settings: Settings) -> Iterator[ClientEvent | N
     try:
         fields, start, end = _cut_out_sound(message)
         name = _name(fields)
-        creates = fields.get("type") == _CREATE
+        creates = fields.get("type") in (_CREATE, _RESPOND)
         echo = not creates and validate(_Append, fields, "input_audio_buffer.append").echo
         for piece in _pieces(message, start, end):
             if len(data) % 3:
@@ -201,27 +201,29 @@ def _cut_out_sound(message: str) -> tuple[dict[str, Any], int, int]:
     except InvalidEvent:
         raise _too_big(message) from None
     appended = fields.get("type") == "input_audio_buffer.append" and fields.get("audio") == _CUT
-    if not appended and not (fields.get("type") == _CREATE and _spoken(fields) == _CUT):
+    if not appended and not (fields.get("type") in (_CREATE, _RESPOND) and _CUT in _spoken(fields)):
         raise _too_big(message)
     return fields, start, end
 
 
-def _spoken(fields: dict[str, Any]) -> object:
-    """The base64 of an item's sound; None: it has none."""
-    item = fields.get("item")
-    content = item.get("content") if isinstance(item, dict) else None
-    parts = (
-        [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-    )
-    return next((part["audio"] for part in parts if "audio" in part), None)
+def _spoken(fields: dict[str, Any]) -> list[object]:
+    """The base64 of the sounds of an item, or of the items that a response is to answer."""
+    response = fields.get("response")
+    asked = response.get("input") if isinstance(response, dict) else None
+    items = [fields.get("item"), *(asked if isinstance(asked, list) else [])]
+    contents = [item.get("content") for item in items if isinstance(item, dict)]
+    return [
+        part["audio"]
+        for content in contents
+        if isinstance(content, list)
+        for part in content
+        if isinstance(part, dict) and "audio" in part
+    ]
 
 
-def _sound_of(fields: dict[str, Any], settings: Settings) -> AudioChunk | None:
-    """The sound of a short item, at `INPUT_RATE`."""
-    sound = _spoken(fields)
-    if not isinstance(sound, str):
-        return None
-    return Reader(settings.sound_in).push(read(unbase64(sound), settings.sound_in))
+def _reader(settings: Settings) -> Callable[[str], AudioChunk]:
+    """Reads the sound of a short item, at `INPUT_RATE`."""
+    return lambda text: Reader(settings.sound_in).push(read(unbase64(text), settings.sound_in))
 
 
 def _seconds(data: bytes | bytearray, settings: Settings) -> Iterator[AudioChunk]:
@@ -241,8 +243,17 @@ def _create_spoken(
     for second in _seconds(data, settings):
         chunks.append(reader.push(second))
         yield None
-    event = decode_item(fields, concatenate(chunks, INPUT_RATE))
+    sound, short = concatenate(chunks, INPUT_RATE), _reader(settings)
+    event = _decode_spoken(fields, settings, lambda text: sound if text == _CUT else short(text))
     yield replace(event, event_id=name)
+
+
+def _decode_spoken(
+    fields: dict[str, Any], settings: Settings, read: Callable[[str], AudioChunk]
+) -> events.ItemCreated | events.ReplyRequested:
+    if fields.get("type") == _CREATE:
+        return decode_item(fields, read)
+    return decode_request(fields, settings.tools, read)
 
 
 def _too_big(message: str) -> MessageTooBig:
@@ -299,10 +310,8 @@ def _decode(fields: dict[str, Any], settings: Settings) -> ClientEvent:
     kind = fields.get("type")
     if isinstance(kind, str) and kind in _PLAIN:
         return _PLAIN[kind]
-    if kind == _CREATE:
-        return decode_item(fields, _sound_of(fields, settings))
-    if kind == _RESPOND:
-        return decode_request(fields, settings.tools)
+    if kind in (_CREATE, _RESPOND):
+        return _decode_spoken(fields, settings, _reader(settings))
     if kind == "session.update":
         return events.SettingsChanged(merge(settings, fields.get("session")))
     if not isinstance(kind, str) or kind not in _WITH_FIELDS:

@@ -1,6 +1,7 @@
 """Items and requests for a response, as clients send them, to the program's own. Pure."""
 
 import secrets
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StrictBool
@@ -86,6 +87,9 @@ class _Request(BaseModel):
     response: _Asked | None = None
 
 
+Read = Callable[[str], AudioChunk]
+"""Base64 to sound at `INPUT_RATE`."""
+
 _CONTENT_SHAPE: Shape = dict.fromkeys(["type", "text", "transcript", "audio"])
 _ITEM_SHAPE: Shape = {
     **dict.fromkeys(["type", "role", "id", "name", "arguments", "call_id", "output"]),
@@ -104,26 +108,27 @@ _REQUEST_SHAPE: Shape = {
 }
 
 
-def decode_item(fields: dict[str, Any], sound: AudioChunk | None) -> ItemCreated:
+def decode_item(fields: dict[str, Any], read: Read) -> ItemCreated:
     """A `conversation.item.create`.
 
     Args:
         fields: of the event.
-        sound: that its `input_audio` holds, at `INPUT_RATE`; None: it holds none.
+        read: the sound of an `input_audio`.
 
     Raises:
         InvalidEvent: it is no item, or one that is not taken here; says why.
     """
     created = validate(_Create, fields, "conversation.item.create", _CREATE_SHAPE)
-    return ItemCreated(_item(created.item, sound), created.previous_item_id)
+    return ItemCreated(_item(created.item, read), created.previous_item_id)
 
 
-def decode_request(fields: dict[str, Any], tools: Tools) -> ReplyRequested:
+def decode_request(fields: dict[str, Any], tools: Tools, read: Read) -> ReplyRequested:
     """A `response.create`.
 
     Args:
         fields: of the event.
         tools: of the session.
+        read: the sound of an `input_audio`.
 
     Raises:
         InvalidEvent: one of its fields is wrong, or holds what is not taken here; says why.
@@ -137,17 +142,17 @@ def decode_request(fields: dict[str, Any], tools: Tools) -> ReplyRequested:
         metadata=asked.metadata or {},
         aloud=aloud,
         in_band=asked.conversation != "none",
-        input=None if asked.input is None else tuple(_part(part) for part in asked.input),
+        input=None if asked.input is None else tuple(_part(part, read) for part in asked.input),
         tools=decode_tools(given, tools, "response") if named and given else None,
         **decode_output(given, "response"),
     )
 
 
-def _part(part: _Message | _Call | _Output | _Reference) -> Item | str:
-    return part.id if isinstance(part, _Reference) else _item(part, None)
+def _part(part: _Message | _Call | _Output | _Reference, read: Read) -> Item | str:
+    return part.id if isinstance(part, _Reference) else _item(part, read)
 
 
-def _item(item: _Message | _Call | _Output | _Approval, sound: AudioChunk | None) -> Item:
+def _item(item: _Message | _Call | _Output | _Approval, read: Read) -> Item:
     name = item.id or f"item_{secrets.token_hex(12)}"
     match item:
         case _Call():
@@ -185,11 +190,11 @@ def _item(item: _Message | _Call | _Output | _Approval, sound: AudioChunk | None
         elif part.type in _SPOKEN:
             texts.append(part.transcript or part.text or "")
         elif part.type == "input_audio" and item.role == "user":
-            if sound is None:
+            if part.audio is None:
                 raise InvalidEvent(
                     "the input_audio of an item holds its sound as base64 in `audio`"
                 )
-            heard = sound
+            heard = read(part.audio)
         else:
             raise InvalidEvent(
                 f"a message of the role {item.role} has no content of the type {quoted(part.type)} here; "
