@@ -26,7 +26,8 @@ class Settings:
         interrupt_response: speech stops the reply; False: the reply goes on, and what is said is a turn of
             its own beside it.
         half_duplex: without `interrupt_response`, what comes in during a reply is not heard at all.
-        idle_timeout: seconds of silence after which the client is told; None: never.
+        idle_timeout: seconds of silence after which the client is told, and the model says something of its
+            own, but to clients with extensions; None: never.
         instructions: for models that take them.
         aloud: replies are spoken; False: they are words alone.
         sound_in: how the client sends its sound.

@@ -152,6 +152,7 @@ class Dialogue:
         self._quiet = 0.0  # seconds for which nobody has had the floor
         self._quiet_since = 0.0  # where in the incoming audio they began
         self._draining = False
+        self._withdraws = withdraws
         self._wanted = NO_TOOLS  # by the client, last
         self._asked: ReplyRequested | None = None  # by the client, while the user spoke
 
@@ -626,6 +627,10 @@ class Dialogue:
         if settings.idle_timeout is not None and self._quiet >= settings.idle_timeout:
             self._send(IdleTimedOut(self._quiet_since, position))
             self._quiet, self._quiet_since = 0.0, position
+            # The API has the model say something then. Who knows our extensions lets the user go.
+            answers = settings.create_response and not settings.only_words and not self._withdraws
+            if answers and self._capabilities.reads:
+                self._request_reply(ReplyRequested())
 
     # The end.
 
