@@ -99,6 +99,14 @@ def test_the_only_model_is_listed(url: str) -> None:
         assert [entry.id for entry in openai_client.models.list()] == ["echo"]
 
 
+@pytest.mark.parametrize("voices", [(), ("eve", "adam")])
+def test_the_voices_are_listed_the_usual_one_first(serve: Serve, voices: tuple[str, ...]) -> None:
+    server = serve(ScriptedModel([], voices=voices))
+    listed = httpx.get(f"{server.url}/v1/audio/voices").json()["voices"]
+    assert [voice["id"] for voice in listed] == list(voices)
+    assert [voice["name"] for voice in listed] == list(voices)
+
+
 def test_a_page_that_may_connect_reads_the_list(serve: Serve) -> None:
     url = serve(allow_origin=("https://there.example",)).url
     here = {"Origin": "https://there.example"}

@@ -234,7 +234,13 @@ class Server:
             routes=[
                 *realtime.routes(self.serve, config.model, admission, self._fit),
                 *chat.routes(self.chat, admission, self._questions),
-                *audio.routes(self.chat, admission, self._questions, config.model),
+                *audio.routes(
+                    self.chat,
+                    admission,
+                    self._questions,
+                    config.model,
+                    lambda: self.model.capabilities.voices,
+                ),
                 *recordings.routes(self.history.turn),
                 Route("/health", self._health),
                 Route("/metrics", self._metrics),

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -28,33 +28,44 @@ _SLICE = 64 * 1024  # bytes of a form that are read at once
 _SOUNDS = {"mp3": "audio/mpeg", "wav": "audio/wav", "pcm": ""}
 
 
-def routes(admit: Admit, admission: Admission, questions: Questions, model: str) -> list[Route]:
-    """`/v1/audio/transcriptions`, `/v1/audio/speech` and `/v1/models`, admitted as `/chat` is.
+def routes(
+    admit: Admit,
+    admission: Admission,
+    questions: Questions,
+    model: str,
+    voices: Callable[[], Sequence[str]] = tuple,
+) -> list[Route]:
+    """`/v1/audio/transcriptions`, `speech` and `voices`, and `/v1/models`, admitted as `/chat` is.
 
     A transcription takes a form with `file` (WAV, FLAC, OGG or MP3; more with the extra `formats`; up to
     300 s), `language` (ISO 639-1) and `response_format` (json, text, verbose_json). Speech takes JSON with
     `input` (up to 10,000 characters), `voice` (OpenAI's names stand for the usual one), `speed` (0.5 to 2)
     and `response_format` (mp3, wav, pcm at 24 kHz), and is streamed as it is made. `model` may be anything:
-    there is one.
+    there is one. Of voices the names are listed, the usual one first, as Open WebUI asks for them.
     """
+    entry = {"id": model, "object": "model", "created": 0, "owned_by": "duologue"}
+    models = {"object": "list", "data": [entry]}
     return [
-        _Models(admission, model).at("/v1/models"),
+        _List(admission, lambda: models).at("/v1/models"),
+        _List(admission, lambda: {"voices": [{"id": name, "name": name} for name in voices()]}).at(
+            "/v1/audio/voices"
+        ),
         _Transcriptions(admit, admission, questions).at("/v1/audio/transcriptions"),
         _Speech(admit, admission, questions).at("/v1/audio/speech"),
     ]
 
 
-class _Models(Endpoint):
+class _List(Endpoint):
+    """`there`: what there is."""
+
     method = "GET"
 
-    def __init__(self, admission: Admission, model: str) -> None:
+    def __init__(self, admission: Admission, there: Callable[[], object]) -> None:
         super().__init__(admission)
-        self._model = model
+        self._there = there
 
     async def _reply(self, request: Request, reply: Reply) -> None:  # noqa: ARG002
-        entry = {"id": self._model, "object": "model", "created": 0, "owned_by": "duologue"}
-        models = {"object": "list", "data": [entry]}
-        await reply.send(json.dumps(models).encode(), "application/json")
+        await reply.send(json.dumps(self._there()).encode(), "application/json")
 
 
 class _Transcriptions(Answering):
