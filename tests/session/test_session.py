@@ -268,6 +268,19 @@ async def test_of_too_long_a_push_to_talk_the_beginning_is_answered_and_the_rest
         assert len(c.line.told(ErrorOccurred)) == 1
 
 
+async def test_of_a_microphone_that_a_program_leaves_open_the_newest_sound_is_kept() -> None:
+    settings = Settings(turn_detection=False, time_limit=12)
+    async with call(ScriptedModel([say("Yes.")]), settings, withdraws=False) as c:
+        await c.hear(silence(35, INPUT_RATE))
+        await c.hear(tone(2))
+        c.line.push(CommitRequested(), ReplyRequested())
+        await settle()
+        assert c.line.told(ErrorOccurred) == []
+    (prompt,) = c.model.prompts
+    assert prompt.utterance.duration == pytest.approx(12, abs=0.1)
+    assert prompt.utterance.between(10.1, 12).samples.max() > 0.1
+
+
 async def test_a_reply_to_nothing_is_refused() -> None:
     async with call(ScriptedModel([say("Hi.")])) as c:
         c.line.push(ReplyRequested())

@@ -153,6 +153,8 @@ class Dialogue:
         self._quiet_since = 0.0  # where in the incoming audio they began
         self._draining = False
         self._withdraws = withdraws
+        # Programs send a microphone that is open all the time, and commit at the end of what was said.
+        detector.slides = not withdraws
         self._wanted = NO_TOOLS  # by the client, last
         self._asked: ReplyRequested | None = None  # by the client, while the user spoke
 

@@ -76,12 +76,15 @@ class TurnDetector:
         settings: may be replaced at any time.
         patience: how long a pause may be.
         behind: seconds by which what is worked through is behind the clock, in `miss`.
+        slides: without turn detection, the newest sound is kept at the time limit; False: the oldest, and
+            it is said that the rest is not.
     """
 
     def __init__(self, vad: Vad, settings: Settings, patience: Patience | None = None) -> None:
         self.settings = settings
         self.patience = patience or Patience()
         self.behind = 0.0
+        self.slides = False
         self._vad = vad
         self._rest = np.zeros(0, np.float32)
         self._windows_in = 0
@@ -257,8 +260,12 @@ class TurnDetector:
             yield from self._follow(probability if loud else 0.0, loud)
 
     def _collect(self, window: Samples) -> Iterator[DetectorEvent]:
-        self._full = len(self._utterance) * _SECONDS >= self.settings.time_limit
-        if not self._full:
+        full = len(self._utterance) * _SECONDS >= self.settings.time_limit
+        if full and self.slides:
+            self._utterance.pop(0)
+            full = False
+        self._full = full
+        if not full:
             self._utterance.append(window)
             yield from self._warn()
 
