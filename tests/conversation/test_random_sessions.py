@@ -22,6 +22,7 @@ from duologue.conversation.effects import (
     Forget,
     ListTools,
     Overhear,
+    Refuse,
     Save,
     Send,
     Start,
@@ -313,12 +314,15 @@ class World:
         if self.ended:
             return
         self.line.forgotten += isinstance(event, ClearRequested)
-        if isinstance(event, ReplyCancelled) and event.response_id not in self.line.asides:
-            self.line.ducked = None  # who cancels a reply does not play it any more
         now = self.detector.settings
         self.line.overlaps = not now.interrupt_response and not now.half_duplex
         self._aside = isinstance(event, ReplyRequested) and not event.in_band
-        for effect in self.dialogue.receive(event, self.now):
+        effects = self.dialogue.receive(event, self.now)
+        refused = any(isinstance(effect, Refuse) for effect in effects)
+        if isinstance(event, ReplyCancelled) and not refused:
+            if event.response_id not in self.line.asides:
+                self.line.ducked = None  # who cancels a reply does not play it any more
+        for effect in effects:
             self._perform(effect)
         self._check()
 
