@@ -319,9 +319,9 @@ class World:
         self._aside = isinstance(event, ReplyRequested) and not event.in_band
         effects = self.dialogue.receive(event, self.now)
         refused = any(isinstance(effect, Refuse) for effect in effects)
-        if isinstance(event, ReplyCancelled) and not refused:
-            if event.response_id not in self.line.asides:
-                self.line.ducked = None  # who cancels a reply does not play it any more
+        stops = isinstance(event, ReplyCancelled) and event.response_id not in self.line.asides
+        if stops and not refused:
+            self.line.ducked = None  # who cancels a reply does not play it any more
         for effect in effects:
             self._perform(effect)
         self._check()
