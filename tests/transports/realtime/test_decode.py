@@ -368,10 +368,13 @@ def test_a_spoken_item_is_no_longer_than_an_utterance() -> None:
 
 
 def test_no_other_field_is_taken_for_the_sound_of_an_item() -> None:
-    long = message("conversation.item.create", item={"type": "message", "id": "A" * 100_000})
+    long = message(
+        "conversation.item.create", event_id="evt_3", item={"type": "message", "id": "A" * 200_000}
+    )
     (refused,) = [event for event in decode_message(long, Settings()) if event]
     assert isinstance(refused, ClientErred)
-    assert "65536 characters besides the audio" in str(refused.error)
+    assert "163840 characters besides the audio" in str(refused.error)
+    assert refused.event_id == "evt_3"
 
 
 def test_a_request_has_all_that_the_api_has_for_it() -> None:

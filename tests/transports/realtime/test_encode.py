@@ -111,8 +111,27 @@ ORDER = [
 
 def test_a_turn_has_the_documented_order() -> None:
     kinds = [fields["type"] for fields in encode(*ONE_TURN[2:11])]
-    kinds.remove("conversation.item.input_audio_transcription.completed")
+    for end in ("delta", "completed"):
+        kinds.remove(f"conversation.item.input_audio_transcription.{end}")
     assert kinds == ORDER
+
+
+@pytest.mark.parametrize("extensions", [True, False])
+def test_partial_words_are_for_clients_that_can_take_them_back(extensions: bool) -> None:
+    encoder = Encoder("echo", extensions=extensions)
+    told = (events.UserOverheard("u1", "What?"), events.UserTranscribed("u1", "What is it?", 1.0))
+    messages = [json.loads(text) for event in told for text in encoder.encode(event)]
+    deltas = [fields["delta"] for fields in messages if fields["type"].endswith(".delta")]
+    assert deltas == (["What?"] if extensions else ["What is it?"])
+    assert messages[-1]["transcript"] == "What is it?"
+
+
+def test_a_reply_that_was_cut_to_nothing_was_spoken() -> None:
+    cut = Item("a1", "assistant", status="interrupted")
+    (fields,) = encode(events.ItemSent(cut))
+    assert fields["item"]["content"] == [{"type": "output_audio", "transcript": ""}]
+    (fields,) = encode(events.ItemSent(Item("a2", "assistant", text="Hi.")))
+    assert fields["item"]["content"] == [{"type": "output_text", "text": "Hi."}]
 
 
 @pytest.mark.parametrize("previous", [None, "a0"])

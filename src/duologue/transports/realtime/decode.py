@@ -11,6 +11,7 @@ it is read second by second, and pydantic sees no more than the fields that mean
 """
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -47,11 +48,13 @@ from duologue.transports.realtime.decode_tools import decode_tools
 from duologue.transports.realtime.fields import Listed, Shape, validate
 from duologue.transports.realtime.formats import Reader, bytes_of, check, read
 
-SHORT = 64 * 1024
+SHORT = 160 * 1024
 """Characters that a message may have besides its sound."""
 
 _SECOND = 64_000  # characters of base64: a second of sound, decoded in 0.3 ms
 _CUT = f"sound {secrets.token_hex(8)}"  # stands where the sound was cut out of a long message
+_NAMED = re.compile(r'"event_id"\s*:\s*"([^"\\]{1,512})"')
+_ENDS = 2_000  # characters at each end of a long message in which its name is looked for
 _NAME = 512  # characters of the client's own name for an event: what the API allows
 
 _DICTATION = (
@@ -141,7 +144,7 @@ def decode_message(message: str, settings: Settings) -> Iterator[ClientEvent | N
     if len(message) <= SHORT:
         yield decode_event(message, settings)
         return
-    data, name = bytearray(), None
+    data, name = bytearray(), _name_in(message)
     try:
         fields, start, end = _cut_out_sound(message)
         name = _name(fields)
@@ -168,6 +171,7 @@ def decode_event(message: str, settings: Settings) -> ClientEvent:
     name = None
     try:
         if len(message) > SHORT:
+            name = _name_in(message)
             raise _too_big(message)
         fields = _parse(message)
         name = _name(fields)
@@ -298,6 +302,12 @@ def _parse(message: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise InvalidEvent(f"an event is a JSON object, not a JSON {type(fields).__name__}")
     return fields
+
+
+def _name_in(message: str) -> str | None:
+    """What the client calls an event that is too long to be parsed, if that stands at one of its ends."""
+    found = _NAMED.search(message, 0, _ENDS) or _NAMED.search(message, len(message) - _ENDS)
+    return found[1] if found else None
 
 
 def _name(fields: dict[str, Any]) -> str | None:

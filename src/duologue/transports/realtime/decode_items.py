@@ -16,7 +16,7 @@ from duologue.transports.realtime.decode_tools import decode_tools
 from duologue.transports.realtime.fields import Listed, Shape, validate
 
 _NAME = Annotated[str, Field(min_length=1, max_length=64)]
-_TEXT = Annotated[str, Field(max_length=65_536)]
+_TEXT = Annotated[str, Field(max_length=160 * 1024)]
 
 _IN_WORDS = ("input_text", "output_text", "text")
 _SPOKEN = ("output_audio", "audio")

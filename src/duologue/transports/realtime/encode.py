@@ -95,11 +95,21 @@ class Encoder:
                 yield from _turn_committed(event)
             case events.ItemAdded():
                 yield from _item_added(event)
+            case events.UserOverheard() | events.UserTranscribed():
+                yield from self._words(event)
             case events.ItemsWithdrawn(item_ids):
                 for item_id in item_ids:
                     yield event_of(wire.ConversationItemDeletedEvent, item_id=item_id)
             case _:
                 yield _SIMPLE[type(event)](event)
+
+    def _words(self, event: events.UserOverheard | events.UserTranscribed) -> Iterator[BaseModel]:
+        """Partial words may be taken back, which the API cannot say: so they are an extension."""
+        certain = isinstance(event, events.UserTranscribed)
+        if certain != self._extensions and event.text:
+            yield _overheard(event.item_id, event.text)
+        if isinstance(event, events.UserTranscribed):
+            yield _transcribed(event)
 
     def _session_message(self, event: events.SessionStarted | events.SettingsApplied) -> str:
         """The session as it is. The package's types have no id, and no sound at 16 kHz."""
@@ -326,12 +336,12 @@ def _speech_stopped(event: events.SpeechStopped) -> BaseModel:
     )
 
 
-def _overheard(event: events.UserOverheard) -> BaseModel:
+def _overheard(item_id: str, text: str) -> BaseModel:
     return event_of(
         wire.ConversationItemInputAudioTranscriptionDeltaEvent,
-        item_id=event.item_id,
+        item_id=item_id,
         content_index=0,
-        delta=whole(event.text),
+        delta=whole(text),
     )
 
 
@@ -401,8 +411,6 @@ _SIMPLE: dict[type, Callable[[Any], BaseModel]] = {
         wire.ConversationItemDeletedEvent, item_id=event.item_id
     ),
     events.AudioCleared: lambda _: event_of(wire.InputAudioBufferClearedEvent),
-    events.UserOverheard: _overheard,
-    events.UserTranscribed: _transcribed,
     events.UserNotTranscribed: _not_transcribed,
     events.ReplyTruncated: _truncated,
     events.IdleTimedOut: _idle,

@@ -54,7 +54,8 @@ def any_item(item: Item) -> dict[str, Any]:
             **fields,
         }
     if item.role == "assistant":
-        aloud = any(chunk.audio for chunk in item.spoken)
+        # What was cut to nothing was spoken; what the client wrote was not.
+        aloud = any(chunk.audio for chunk in item.spoken) or not (item.spoken or item.text)
         return assistant_item(item.id, status, whole(item.said), aloud=aloud)
     if item.sound:
         content = {"type": "input_audio", "transcript": item.words}
