@@ -270,6 +270,13 @@ class WebSocket(_Timed, WebSocketsSansIOProtocol):
         super().keepalive_timeout()
         self._expect(self._registry.limits.farewell, self.abort)
 
+    async def send(self, message: Any) -> None:
+        """Send what the app says; a handshake that it has refused is over, and no error of the app."""
+        await super().send(message)
+        refusal = message["type"] == "websocket.http.response.body"
+        if refusal and not message.get("more_body", False):
+            self.handshake_complete = True
+
     async def run_asgi(self) -> None:
         """Serve the session, and close the connection soon after it has ended."""
         try:

@@ -49,6 +49,20 @@ async def test_the_official_client_makes_one_and_a_page_begins_its_session(serve
             pass
 
 
+async def test_a_refusal_is_no_fault_of_the_server(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serve(ScriptedModel(), api_key="the-key")
+    url = server.url.replace("http", "ws") + "/v1/realtime"
+    for _ in range(2):
+        with pytest.raises(InvalidStatus, match="401"):
+            async with connect(url, proxy=None):
+                pass
+    async with connect(url, additional_headers=KEY, proxy=None) as socket:
+        assert json.loads(await socket.recv())["type"] == "session.created"
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_one_that_has_expired_is_refused_with_a_sentence(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
