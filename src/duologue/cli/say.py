@@ -81,8 +81,11 @@ async def ask(url: str, question: AudioChunk, api_key: str = "", patience: float
     try:
         async with (
             asyncio.timeout(patience),
+            # As the page: of a question that is too long, the beginning is kept, and that is said.
             client.realtime.connect(
-                model="duologue", websocket_connection_options=options
+                model="duologue",
+                extra_query={"extensions": "1"},
+                websocket_connection_options=options,
             ) as connection,
         ):
             await connection.session.update(
