@@ -36,7 +36,7 @@ BAD = [
     ("", "no JSON"),
     ("{", "no JSON"),
     ("[" * 60_000, "no JSON"),
-    ("[" * 200_000, "163840 characters besides the audio"),
+    ("[" * 200_000, "65536 characters besides its sound"),
     ("[]", "not a JSON list"),
     ("{}", "event type None is not known"),
     (message("make.coffee"), "'make.coffee' is not known here; known are session.update"),

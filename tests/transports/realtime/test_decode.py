@@ -373,8 +373,20 @@ def test_no_other_field_is_taken_for_the_sound_of_an_item() -> None:
     )
     (refused,) = [event for event in decode_message(long, Settings()) if event]
     assert isinstance(refused, ClientErred)
-    assert "163840 characters besides the audio" in str(refused.error)
+    assert "65536 characters besides its sound" in str(refused.error)
     assert refused.event_id == "evt_3"
+
+
+def test_an_item_in_words_may_be_longer_than_any_other_message() -> None:
+    output = {"type": "function_call_output", "call_id": "c", "output": "A" * 150_000}
+    (created,) = decode_message(message("conversation.item.create", item=output), Settings())
+    assert isinstance(created, events.ItemCreated), created
+    assert len(created.item.text) == 150_000
+    schema = {"type": "function", "name": "f", "parameters": {"enum": [0] * 30_000}}
+    long = message("session.update", event_id="e", session={"type": "realtime", "tools": [schema]})
+    (refused,) = decode_message(long, Settings())
+    assert isinstance(refused, ClientErred)
+    assert ("65536 characters" in str(refused.error), refused.event_id) == (True, "e")
 
 
 def test_a_request_has_all_that_the_api_has_for_it() -> None:

@@ -48,8 +48,11 @@ from duologue.transports.realtime.decode_tools import decode_tools
 from duologue.transports.realtime.fields import Listed, Shape, validate
 from duologue.transports.realtime.formats import Reader, bytes_of, check, read
 
-SHORT = 160 * 1024
-"""Characters that a message may have besides its sound."""
+SHORT = 64 * 1024
+"""Characters that a message may have besides its sound; but `LONG` where it is an item."""
+
+LONG = 160 * 1024
+"""Characters of an item in words: what a function gave may be long, and is read in no time."""
 
 _SECOND = 64_000  # characters of base64: a second of sound, decoded in 0.3 ms
 _CUT = f"sound {secrets.token_hex(8)}"  # stands where the sound was cut out of a long message
@@ -147,6 +150,11 @@ def decode_message(message: str, settings: Settings) -> Iterator[ClientEvent | N
     data, name = bytearray(), _name_in(message)
     try:
         fields, start, end = _cut_out_sound(message)
+    except DuologueError as error:
+        long = len(message) <= LONG
+        yield decode_event(message, settings) if long else ClientErred(error, name)
+        return
+    try:
         name = _name(fields)
         creates = fields.get("type") in (_CREATE, _RESPOND)
         echo = not creates and validate(_Append, fields, "input_audio_buffer.append").echo
@@ -167,14 +175,16 @@ def decode_message(message: str, settings: Settings) -> Iterator[ClientEvent | N
 
 
 def decode_event(message: str, settings: Settings) -> ClientEvent:
-    """Read one event of at most `SHORT` characters, in one step; else as `decode_message`."""
+    """Read one event of at most `SHORT` characters, or `LONG`, in one step; else as `decode_message`."""
     name = None
     try:
-        if len(message) > SHORT:
+        if len(message) > LONG:
             name = _name_in(message)
             raise _too_big(message)
         fields = _parse(message)
         name = _name(fields)
+        if len(message) > SHORT and fields.get("type") != _CREATE:
+            raise _too_big(message)
         event = _decode(fields, settings)
         return replace(event, event_id=name) if isinstance(event, Wish) and name else event
     except DuologueError as error:
@@ -262,7 +272,7 @@ def _decode_spoken(
 
 def _too_big(message: str) -> MessageTooBig:
     return MessageTooBig(
-        f"a message may have {SHORT} characters besides the audio of an input_audio_buffer.append, "
+        f"a message may have {SHORT} characters besides its sound, an item in words {LONG}, "
         f"and this one of {len(message)} has more"
     )
 
