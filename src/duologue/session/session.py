@@ -168,6 +168,7 @@ class Limits:
         pace: likewise.
         errors: in one second that end the session.
         scribes: utterances that may wait to be written down, where no reply tells their words.
+        errands: questions to servers of tools that may be under way.
     """
 
     length: float = 3600.0
@@ -177,6 +178,7 @@ class Limits:
     pace: float = 10.0
     errors: int = 100
     scribes: int = 20
+    errands: int = 20
 
 
 class Session:
@@ -433,7 +435,8 @@ class Session:
             case Transcribe(item_id, sound):
                 self._keep(self._scribes, self._transcribe(item_id, sound))
             case ListTools() | CallTool():
-                self._keep(self._errands, self._ask_server(effect))
+                busy = len(self._errands) >= self._limits.errands
+                self._keep(self._errands, self._ask_server(effect, busy=busy))
             case Overhear(look, prompt):
                 self._look = self._tasks.create_task(self._overhear(look, prompt))
             case StopOverhearing():
@@ -520,17 +523,19 @@ class Session:
         words, _ = await ear.transcribe(sound, settings.language)
         return words
 
-    async def _ask_server(self, effect: ListTools | CallTool) -> None:
+    async def _ask_server(self, effect: ListTools | CallTool, *, busy: bool) -> None:
         await (
-            self._list_tools(effect.item_id, effect.server)
+            self._list_tools(effect.item_id, effect.server, busy=busy)
             if isinstance(effect, ListTools)
             else self._call_tool(effect)
         )
 
-    async def _list_tools(self, item_id: str, server: ToolServer) -> None:
+    async def _list_tools(self, item_id: str, server: ToolServer, *, busy: bool) -> None:
         functions: tuple[Function, ...] = ()
         error: DuologueError | None = NotOffered("this server calls no tools of other servers")
-        if self._tool_servers:
+        if busy:
+            error = TooManyReplies(f"{self._limits.errands} servers of tools are asked already")
+        elif self._tool_servers:
             try:
                 functions, error = await self._tool_servers.list(server), None
             except DuologueError as failure:

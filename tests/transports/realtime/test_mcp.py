@@ -266,3 +266,15 @@ async def test_a_call_to_a_server_that_is_gone_fails() -> None:
     answer = await servers.call(ToolServer("sums", "http://127.0.0.1:9/mcp"), "add", "{}")
     assert isinstance(answer, ToolFailure)
     assert answer.kind == "http_error"
+
+
+async def test_so_many_servers_are_asked_at_once(serve: Serve, tools: Tools) -> None:
+    server = serve(Caller())
+    named = [{**tools.named(), "server_label": f"s{number}"} for number in range(21)]
+    async with line(server) as socket:
+        reader = Reader(socket)
+        await socket.send(session(tools=named))
+        error = (await reader.to("error"))["error"]
+        assert "20 servers of tools are asked already" in error["message"]
+        for _ in range(20):
+            await reader.to("mcp_list_tools.completed")
