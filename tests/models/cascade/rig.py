@@ -1,10 +1,14 @@
 """What tests of the cascade ask of it, and how they watch its processes."""
 
 import asyncio
+import contextlib
+import gc
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
+from types import AsyncGeneratorType
 
 import numpy as np
 import pytest
@@ -23,6 +27,8 @@ needs_weights = pytest.mark.skipif(
     bool(_MISSING), reason=f"needs the weights; run: duologue pull {' '.join(_MISSING)}"
 )
 together = pytest.mark.asyncio(loop_scope="module")  # the model takes seconds to start
+
+_CLIENTS = {"openai", "httpx2", "httpcore2"}
 
 LIMIT = 120  # seconds that something may take to come about, on however busy a machine
 
@@ -55,6 +61,27 @@ async def come_to_rest(part: str) -> float:
             await asyncio.sleep(0.3)
             if computed(part) == before:
                 return before - begun
+
+
+@contextlib.contextmanager
+def left_open() -> Iterator[list[str]]:
+    """The names of a client's streams that were opened inside and are left to the garbage collector.
+
+    It would do so in whichever thread it happens to run, beside the loop that reads them.
+    """
+    gc.collect()
+    before, names = {id(made) for made in _streams()}, list[str]()
+    gc.disable()
+    try:
+        yield names
+        names += [made.__qualname__ for made in _streams() if id(made) not in before]
+    finally:
+        gc.enable()
+
+
+def _streams() -> list[AsyncGeneratorType[object, object]]:
+    made = (thing for thing in gc.get_objects() if isinstance(thing, AsyncGeneratorType))
+    return [thing for thing in made if _CLIENTS & {*Path(thing.ag_code.co_filename).parts}]
 
 
 async def until(true: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ from duologue.models.cascade import chat as module
 from duologue.models.cascade.chat import ChatServer, Thoughts
 from duologue.models.cascade.parts import AnswerCut
 from models.cascade.openai_server import KEY, Behaviour
-from models.cascade.rig import turn
+from models.cascade.rig import left_open, turn
 
 
 @pytest_asyncio.fixture
@@ -227,3 +227,14 @@ async def test_an_abandoned_answer_is_left(mind: ChatServer, behaviour: Behaviou
     await asyncio.wait([task])
     behaviour.how = "well"
     assert await answer(mind) == "Paris is the capital."
+
+
+async def test_an_answer_that_is_given_up_is_closed_to_its_last_part(
+    mind: ChatServer, behaviour: Behaviour
+) -> None:
+    behaviour.how = "endless"
+    with left_open() as streams:
+        writing = mind.answer("Where?")
+        await anext(writing)
+        await writing.aclose()
+    assert streams == []

@@ -16,7 +16,7 @@ from duologue.conversation.items import Item, Usage
 from duologue.models.cascade.language import LanguageModel
 from duologue.models.cascade.parts import LimitReached
 from duologue.models.cascade.prompt import SMALL, messages
-from models.cascade.rig import needs_weights, together, turn, until
+from models.cascade.rig import left_open, needs_weights, together, turn, until
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -47,6 +47,18 @@ async def test_an_answer_comes_piece_by_piece(language: LanguageModel) -> None:
     assert first
     assert len(rest) > 3
     assert len(first) < len("".join(rest))
+
+
+@needs_weights
+@together
+async def test_an_answer_that_is_given_up_is_closed_to_its_last_part(
+    language: LanguageModel,
+) -> None:
+    with left_open() as streams:
+        answer = language.answer("Count from one to twenty.")
+        await anext(answer)
+        await answer.aclose()
+    assert streams == []
 
 
 @needs_weights

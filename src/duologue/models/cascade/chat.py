@@ -13,7 +13,7 @@ from duologue.conversation.items import FunctionCall, Item, Usage
 from duologue.models.cascade.calls import Calls, offer, usage_of
 from duologue.models.cascade.parts import AnswerCut, LimitReached
 from duologue.models.cascade.prompt import messages
-from duologue.models.cascade.servers import FAILURES, Failed, ServerPart
+from duologue.models.cascade.servers import FAILURES, Failed, ServerPart, closing
 from duologue.tools import NO_TOOLS, Tools
 
 _log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ class ChatServer(ServerPart):
                 **counting,
                 **offer(tools),
             )
-            async with stream:
+            async with closing(stream):
                 async for chunk in stream:
                     usage = usage_of(chunk) or usage
                     for choice in chunk.choices or ():

@@ -23,6 +23,7 @@ from duologue.models.cascade.calls import Bare, Calls, offer, usage_of
 from duologue.models.cascade.llama_child import KEY, SLOTS
 from duologue.models.cascade.parts import AnswerCut, LimitReached
 from duologue.models.cascade.prompt import LARGE, SMALL, messages
+from duologue.models.cascade.servers import closing
 from duologue.system.child import Child, Kept
 from duologue.tools import NO_TOOLS, Tools
 
@@ -263,7 +264,7 @@ class LanguageModel:
                     **offer(tools),
                 ),
             )
-            async with stream:  # closing it is what stops the server
+            async with closing(stream):
                 while chunk := await self._in_time(child, anext(stream, None)):
                     for choice in chunk.choices:
                         ended = choice.finish_reason is not None

@@ -1,6 +1,8 @@
 """Parts that run on a server with OpenAI's API: how it is reached, and what its failures mean."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -13,6 +15,22 @@ FAILURES = (openai.APIError, httpx2.HTTPError, ValueError)  # the last: no JSON,
 
 _CONNECTS = 5.0  # seconds
 _SHOWN = 200  # characters of what a server says
+
+
+@contextlib.asynccontextmanager
+async def closing(stream: openai.AsyncStream[Any]) -> AsyncIterator[None]:
+    """Stop the server at the end of the block, and close the stream to its last part.
+
+    Its own `close` leaves the generators that it is made of to the garbage collector, which may run in
+    another thread while the loop closes the next of them.
+    """
+    try:
+        async with stream:
+            yield
+    finally:
+        with contextlib.suppress(*FAILURES):
+            while await anext(stream, None):  # what had come already
+                pass
 
 
 class Failed(ModelFailed):
