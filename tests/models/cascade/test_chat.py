@@ -8,7 +8,6 @@ import pytest
 import pytest_asyncio
 
 from duologue.errors import InvalidSetting, ModelFailed, ModelUnavailable
-from duologue.models.cascade import chat as module
 from duologue.models.cascade.chat import ChatServer, Thoughts
 from duologue.models.cascade.parts import AnswerCut
 from models.cascade.openai_server import KEY, Behaviour
@@ -210,7 +209,7 @@ async def test_an_answer_without_an_end_is_cut(mind: ChatServer, behaviour: Beha
 async def test_a_server_that_hangs_is_told(
     address: str, behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_SILENT", 0.3)
+    monkeypatch.setattr(ChatServer, "_silent", 0.3)
     mind = ChatServer(address)
     await mind.start()
     behaviour.how = "hang"
