@@ -77,6 +77,17 @@ def test_libraries_are_told_before_they_are_loaded(monkeypatch: pytest.MonkeyPat
     assert "OMP_NUM_THREADS" not in os.environ
 
 
+def test_numpy_starts_no_threads_unless_the_user_wants_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    cpus.limit_threads()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    cpus.limit_threads()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
+
+
 def test_the_entry_imports_nothing_that_would_have_counted_before() -> None:
     program = "import sys, duologue.__main__, duologue.system.cpus; print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -24,6 +24,7 @@ import numpy as np
 from duologue.audio import AudioChunk
 from duologue.audio.blocks import MOST_SAMPLES, mono, plain_wav
 from duologue.errors import AudioTooLong, InvalidAudio, ReaderUnavailable
+from duologue.system.cpus import ONE_THREAD
 
 _log = logging.getLogger(__name__)
 
@@ -168,8 +169,8 @@ class SoundReader:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,  # the decoders' remarks on strangers' files
-                    # It knows no keys, and computes nothing that more threads would help.
-                    env={**hidden, "OPENBLAS_NUM_THREADS": "1"},
+                    # It knows no keys.
+                    env={**hidden, **ONE_THREAD},
                 )
             except OSError as error:
                 raise ReaderUnavailable(

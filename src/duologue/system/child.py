@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import cast
 
 from duologue.errors import DuologueError, ModelFailed, ModelUnavailable
+from duologue.system.cpus import ONE_THREAD
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class Child:
                 stdout=PIPE,
                 stderr=PIPE,
                 limit=_LONGEST,
-                env={**os.environ, **(environment or {})},
+                env={**ONE_THREAD, **os.environ, **(environment or {})},
             )
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread to watch it from
             raise ModelUnavailable(f"the {name} could not start: {error}") from error

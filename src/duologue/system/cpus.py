@@ -9,8 +9,15 @@ from pathlib import Path, PurePosixPath
 
 _CPUINFO = Path("/proc/cpuinfo")
 
-# What libraries that compute read when they are loaded: OpenMP, OpenBLAS (numpy) and Rust's rayon.
+# What libraries that compute read when they are loaded: OpenMP and Rust's rayon.
 _COUNTS = ("OMP_NUM_THREADS", "RAYON_NUM_THREADS")
+
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+"""The environment variable with which numpy computes in the thread that asks it.
+
+After a product of matrices, its own threads look for the next one without rest, for longer than our
+products take, on the processors that the networks need.
+"""
 
 
 def cpus(root: Path = Path("/")) -> int:
@@ -32,8 +39,12 @@ def cpus(root: Path = Path("/")) -> int:
 def limit_threads() -> None:
     """Tell libraries that would start a thread for each processor of the machine how many there are.
 
+    numpy is told to start none.
+
     It counts for those that are loaded later, and for child processes. What the user set stays.
     """
+    for name, one in ONE_THREAD.items():
+        os.environ.setdefault(name, one)
     count = cpus()
     if count < (os.cpu_count() or 1):
         for name in _COUNTS:

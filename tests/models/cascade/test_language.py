@@ -63,6 +63,16 @@ async def test_an_answer_that_is_given_up_is_closed_to_its_last_part(
 
 @needs_weights
 @together
+async def test_its_threads_soon_sleep_while_they_wait_for_each_other(
+    language: LanguageModel,
+) -> None:
+    (process,) = children("llama_child")
+    known = process.environ()
+    assert (known["GOMP_SPINCOUNT"], known["OPENBLAS_NUM_THREADS"]) == ("2000", "1")
+
+
+@needs_weights
+@together
 async def test_many_answers_one_after_the_other_all_come(language: LanguageModel) -> None:
     # On connections that were kept, one in fifteen broke off.
     for _ in range(20):

@@ -20,7 +20,7 @@ from openai.types.chat.chat_completion_chunk import Choice
 from duologue.conversation.items import FunctionCall, Item, Usage
 from duologue.errors import DuologueError, ModelFailed
 from duologue.models.cascade.calls import Bare, Calls, offer, usage_of
-from duologue.models.cascade.llama_child import KEY, SLOTS
+from duologue.models.cascade.llama_child import KEY, PATIENT, SLOTS
 from duologue.models.cascade.parts import AnswerCut, LimitReached
 from duologue.models.cascade.prompt import LARGE, SMALL, messages
 from duologue.models.cascade.servers import closing
@@ -47,6 +47,8 @@ _Given = TypeVar("_Given")
 _SAMPLING = {
     "dry_multiplier": 0.8,  # against going round in circles ...
     "dry_allowed_length": 8,  # tokens: ... but what was said before may be said again
+    # A paragraph breaks a circle. For each such mark the server reads its whole vocabulary, in each answer.
+    "dry_sequence_breakers": ["\n"],
     # Only who is written to while reading is seen to have hung up; and who reads is seen to be alive.
     "return_progress": True,
 }
@@ -341,7 +343,7 @@ class LanguageModel:
             "duologue.models.cascade.llama_child",
             str(self._weights),
             str(2048 if self._style is SMALL else 4096),
-            environment={KEY: self._key},
+            environment={KEY: self._key, **PATIENT},
         )
         self._client.base_url = f"{child.greeting}/v1"
         self.calls = await self._knows_functions(str(child.greeting))

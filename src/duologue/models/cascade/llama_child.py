@@ -10,12 +10,23 @@ import sys
 import xllamacpp
 
 from duologue.system import child
+from duologue.system.cpus import cpus
 
 KEY = "DUOLOGUE_LANGUAGE_KEY"
 """The environment variable with the key that requests must bring."""
 
 SLOTS = 4
 """How many answers are written at once."""
+
+THREADS = min(2, cpus())
+"""How many threads write them."""
+
+PATIENT = {"GOMP_SPINCOUNT": "2000"}
+"""The environment variable that the process is started with: how often a thread looks whether the other one
+is ready before it sleeps.
+
+By itself, libgomp looks for milliseconds, many times a word, while the other thread may find no processor.
+"""
 
 
 def main() -> None:
@@ -27,8 +38,8 @@ def main() -> None:
     settings.model.path = sys.argv[1]
     settings.n_parallel = SLOTS
     settings.n_ctx = SLOTS * int(sys.argv[2])
-    settings.cpuparams.n_threads = 1  # two stall each other when the machine is busy
-    settings.cpuparams_batch.n_threads = 1
+    settings.cpuparams.n_threads = THREADS
+    settings.cpuparams_batch.n_threads = THREADS
     settings.n_threads_http = SLOTS + 2  # its default goes by the machine, not by the container
     # 32 tokens take 0.25 s to read: as long as others wait, and as an abandoned prompt goes on.
     settings.n_batch = settings.n_ubatch = 32
