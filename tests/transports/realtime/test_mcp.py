@@ -1,6 +1,8 @@
 """Tools of servers (MCP): a real server of them, a real line, and a model that calls what it is offered."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from websockets.asyncio.client import ClientConnection
 
 from conftest import Serve
 from duologue.check.order import Order
+from duologue.errors import NotOffered
 from duologue.server.mcp_servers import McpServers, may_reach
 from duologue.tools import ToolFailure, ToolServer
 from transports.realtime.messages import message
@@ -258,6 +261,26 @@ async def test_a_server_that_may_not_be_reached_is_not_asked(tools: Tools) -> No
     servers = McpServers(lambda url: False)
     with pytest.raises(Exception, match=r"--allow-mcp 127\.0\.0\.1"):
         await servers.list(ToolServer("sums", tools.url))
+    assert tools.headers == {}
+
+
+async def test_a_server_sends_nobody_on_to_another_one(tools: Tools) -> None:
+    class Redirect(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(307)
+            self.send_header("Location", tools.url)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as other:
+        thread = threading.Thread(target=other.serve_forever)
+        thread.start()
+        named = ToolServer("sums", f"http://127.0.0.1:{other.server_port}", authorization="secret")
+        with pytest.raises(NotOffered, match="does not tell its tools"):
+            await McpServers(lambda url: True).list(named)
+        other.shutdown()
+        thread.join()
     assert tools.headers == {}
 
 
