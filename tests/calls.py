@@ -41,10 +41,10 @@ class Call:
         limits: Limits = Limits(),
         end_of_turn: EndOfTurn | None = None,
         *,
-        withdraws: bool = True,
+        extensions: bool = True,
         ear: Transcriber | None = None,
     ) -> None:
-        self.line = MemoryTransport(withdraws=withdraws)
+        self.line = MemoryTransport(extensions=extensions)
         self.record, self.clock = MemoryRecord(), FakeClock()
         self.model = model
         self.session = Session(
@@ -88,10 +88,10 @@ async def call(
     limits: Limits = Limits(),
     end_of_turn: EndOfTurn | None = None,
     *,
-    withdraws: bool = True,
+    extensions: bool = True,
     ear: Transcriber | None = None,
 ) -> AsyncIterator[Call]:
-    call = Call(model, settings, limits, end_of_turn, withdraws=withdraws, ear=ear)
+    call = Call(model, settings, limits, end_of_turn, extensions=extensions, ear=ear)
     running = asyncio.create_task(call.session.run())
     await settle()
     try:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from rigs.gate import find_node, open_gate
 
-from bench.turns import barge_in, golden, plot
+from bench.turns import barge_in, golden, listener, plot
 from bench.turns.figures import BINS, Figures, Judged, judge
 from bench.turns.recordings import (
     COMMANDS,
@@ -30,10 +30,12 @@ from bench.turns.recordings import (
     with_babble,
 )
 from bench.turns.simulate import POLICIES, Policy
+from duologue import weights
 from duologue.audio import INPUT_RATE, Samples
 
 FOLDER = Path(__file__).parents[3] / "shared/audio/turns"
 _DRAWS = 1000  # of the bootstrap
+_SOON = 0.5  # seconds within which a word stops the reply that is meant to
 _OURS = ("quick", "normal", "patient", "normal, no Smart Turn")
 
 
@@ -169,6 +171,51 @@ def interruptions(clips: Sequence[Clip], ears: Ears) -> None:
                     print(f"{'':26}before   {np.count_nonzero(before)} of {len(before)} {last}")
 
 
+def nods(clips: Sequence[Clip], ears: Ears) -> None:
+    """A listener's short words: those of assent should not stop the reply, the others should."""
+    said = barge_in.speech_of([c for c in clips if c.kind in ("cmd", "cmd2", "question")][:60])
+    replies = barge_in.speech_of([clip for clip in clips if clip.kind == "read"])[:12]
+    missing = [name for name in ("kokoro", "misaki-en") if not weights.is_there(name)]
+    if not said or not replies or not find_node() or missing:
+        print("\nNods: skipped, because they need Node and Kokoro (duologue pull)")
+        return
+    kinds = {
+        "nods": asyncio.run(listener.speak(listener.NODS)),
+        "stops": asyncio.run(listener.speak(listener.STOPS)),
+    }
+    if clips and (short := barge_in.speech_of([clip for clip in clips if clip.kind == "short"])):
+        kinds["short"] = asyncio.run(listener.heard(short))
+    print(
+        "\nA listener's short words (made; and recorded short commands), without and with an ear:"
+    )
+    print(f"{'':36}{'stopped':>8}{'silent in 500 ms':>18}")
+    with open_gate() as gate:
+        for echo in (-np.inf, -20.0):
+            title = "headphones" if np.isinf(echo) else f"echo at {echo:.0f} dB"
+            for name, words in kinds.items():
+                for decibels in (0, -10, -20):
+                    for weighed in (False, True):
+                        reactions = [
+                            barge_in.react(
+                                barge_in.as_loud_as_speech(word.sound, decibels),
+                                ears,
+                                gate,
+                                said[number % len(said)],
+                                replies[number % len(replies)],
+                                echo,
+                                word.said if weighed else None,
+                            )
+                            for number, word in enumerate(words)
+                        ]
+                        stopped = [one for one in reactions if one.stopped is not None]
+                        soon = [one for one in stopped if (one.held or one.stopped or 0) <= _SOON]
+                        ear = "with an ear" if weighed else ""
+                        print(
+                            f"{name:6}{decibels:4d} dB, {title:15}{ear:12}"
+                            f"{len(stopped) / len(words):7.0%}{len(soon) / len(words):18.0%}"
+                        )
+
+
 def _times(times: Sequence[float | None]) -> str:
     known = [at * 1000 for at in times if at is not None]
     count = f"{len(known)} of {len(times)}"
@@ -220,6 +267,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         by_kind(shown[0.6]["normal"])
         harder(once, ears, rng)
         interruptions(recordings, ears)
+        nods(recordings, ears)
         if options.plot:
             points = {
                 seconds: {name: Figures.of(judged) for name, judged in shown[seconds].items()}

@@ -10,12 +10,27 @@ from bench.turns.recordings import Clip, Ears, level, windows
 from duologue.audio import INPUT_RATE, AudioChunk, Samples
 from duologue.settings import Settings
 from duologue.turns.detector import WINDOW, TurnDetector
-from duologue.turns.events import DetectorEvent, SpeechDenied, SpeechStarted, SpeechSuspected
+from duologue.turns.events import (
+    DetectorEvent,
+    Nodded,
+    SpeechDenied,
+    SpeechHeld,
+    SpeechStarted,
+    SpeechSuspected,
+    WordsWanted,
+)
+from duologue.turns.words import Said
 
 _ONSET = 3.0  # seconds of the reply before the sound begins
 _LISTEN = 2.5  # seconds after its onset that are watched
 _USER = 0.05  # level of the user's speech
-_DUCKED, _DUCK, _RESTORE = 10 ** (-15 / 20), 0.05, 0.1  # as the page does it (`sound.js`)
+_DUCKED, _DUCK, _RESTORE, _HUSH = (
+    10 ** (-15 / 20),
+    0.05,
+    0.1,
+    0.005,
+)  # as the page does it (`sound.js`)
+_HEARS = 0.2  # seconds that an ear takes for a word or two, beside a reply that is made
 _OBEYS = 0.02  # seconds until what the server has decided is done to the sound that is rendered
 _LATE = 0.08  # seconds from there through the loudspeaker and the room to the microphone
 _PIECES = 3  # of a window: what the page sends at once, 11 ms
@@ -28,12 +43,14 @@ class Reaction:
 
     Attributes:
         ducked: seconds after the onset until it was made quieter.
+        held: the same until it was paused, because its words are weighed.
         stopped: the same until it was stopped.
         ducked_before: seconds of the reply after which its own echo, which the page does not know
             then, made it quieter the last time before the onset.
     """
 
     ducked: float | None = None
+    held: float | None = None
     stopped: float | None = None
     ducked_before: float | None = None
 
@@ -77,7 +94,13 @@ class Loudspeaker:
 
 
 def react(
-    sound: Samples, ears: Ears, gate: Gate, own: Samples, reply: Samples, echo: float
+    sound: Samples,
+    ears: Ears,
+    gate: Gate,
+    own: Samples,
+    reply: Samples,
+    echo: float,
+    said: Said | None = None,
 ) -> Reaction:
     """Play a sound into a reply.
 
@@ -88,20 +111,21 @@ def react(
         own: something that this user has said before, and so how loud this user is.
         reply: what is played.
         echo: its level in the microphone, in decibels against the user's speech; -inf: headphones.
+        said: what its words mean, which an ear tells `_HEARS` after it was asked; None: there is no ear.
     """
     before = own * (_USER / level(own))
     silence = np.zeros(round(1.5 * INPUT_RATE), np.float32)
     lead = np.concatenate([before, silence])
     lead = lead[: len(lead) // WINDOW * WINDOW]
     length = round((_ONSET + _LISTEN) * INPUT_RATE)
-    said = np.zeros(length, np.float32)
+    spoken = np.zeros(length, np.float32)
     onset = round(_ONSET * INPUT_RATE)
     heard = sound[: length - onset]
-    said[onset : onset + len(heard)] = heard
+    spoken[onset : onset + len(heard)] = heard
     rng = np.random.default_rng(len(sound))
     room = rng.standard_normal(len(lead) + length).astype(np.float32) * 1e-4
-    call = _Call(ears, Loudspeaker(np.resize(reply, length), echo), gate)
-    for number, window in enumerate(windows(np.concatenate([lead, said]) + room)):
+    call = _Call(ears, Loudspeaker(np.resize(reply, length), echo), gate, said)
+    for number, window in enumerate(windows(np.concatenate([lead, spoken]) + room)):
         call.push(window, number * WINDOW - len(lead))
         if call.reaction.stopped is not None:
             break
@@ -111,13 +135,16 @@ def react(
 class _Call:
     """The product's detector, and the page's gate and ducking, window by window."""
 
-    def __init__(self, ears: Ears, loudspeaker: Loudspeaker, gate: Gate) -> None:
+    def __init__(self, ears: Ears, loudspeaker: Loudspeaker, gate: Gate, said: Said | None) -> None:
         self.reaction = Reaction()
         self._loudspeaker = loudspeaker
         self._gate = gate
         # Browsers cancel echo: what is heard here is what they leave of it.
         self._gate.call("new", True)
         self._detector = TurnDetector(ears.stream(), Settings(patience="fixed"))
+        self._detector.weighs = said is not None
+        self._said = said
+        self._answers: tuple[int, int] | None = None  # at this sample, to this question
 
     def push(self, window: Samples, at: int) -> None:
         """Hear a window, and the echo, from the sample `at` of the reply on."""
@@ -126,6 +153,9 @@ class _Call:
             self._gate.call("begin", 0.0)
         if at >= 0:
             window = window + self._loudspeaker.echo[at : at + WINDOW]
+        if self._answers and self._said and at >= self._answers[0]:
+            self._detector.judge(self._answers[1], self._said)
+            self._answers = None
         echo = at >= 0 and self._is_echo(window, at)
         for event in self._detector.push(AudioChunk(window, INPUT_RATE), echo=echo):
             if at >= 0:
@@ -151,7 +181,12 @@ class _Call:
                 self.reaction = replace(self.reaction, ducked_before=at / INPUT_RATE)
             elif self.reaction.ducked is None:
                 self.reaction = replace(self.reaction, ducked=seconds)
-        if isinstance(event, SpeechDenied):
+        if isinstance(event, SpeechHeld):
+            self._loudspeaker.turn(0, at, _HUSH)
+            self.reaction = replace(self.reaction, held=seconds)
+        if isinstance(event, WordsWanted):
+            self._answers = at + round(_HEARS * INPUT_RATE), event.number
+        if isinstance(event, SpeechDenied | Nodded):
             self._gate.call("restore")
             self._loudspeaker.turn(1, at, _RESTORE)
         if isinstance(event, SpeechStarted):

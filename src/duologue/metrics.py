@@ -49,7 +49,7 @@ _cuts = Counter(
 )
 _barge_ins = Counter(
     "duologue_barge_ins",
-    "Replies made quieter for what may be an interruption (ducked), and interrupted (stopped).",
+    "Replies made quieter for what may be an interruption (ducked), gone on with (nodded), or stopped.",
     ["stage"],
 )
 _smart_turn_answers = Counter(
@@ -67,7 +67,7 @@ _smart_turn = Histogram(
 for _metric, _values in (
     (_turns, ("completed", "interrupted", "failed")),
     (_cuts, ("resumed", "marked")),
-    (_barge_ins, ("ducked", "stopped")),
+    (_barge_ins, ("ducked", "nodded", "stopped")),
     (_smart_turn_answers, ("answered", "late")),
 ):
     for _value in _values:
@@ -103,6 +103,11 @@ def record_cut(by: CutBy) -> None:
 def record_duck() -> None:
     """A reply was made quieter, for what may be an interruption."""
     _barge_ins.labels("ducked").inc()
+
+
+def record_nod() -> None:
+    """What made it quieter was a nod."""
+    _barge_ins.labels("nodded").inc()
 
 
 def record_stop() -> None:

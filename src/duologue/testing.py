@@ -101,6 +101,7 @@ class ScriptedModel:
             transcribes=True,
             reads=reads,
             calls=calls,
+            writes=transcript is not None,
             counts=counts,
             voices=voices,
             speeds=speeds,
@@ -170,11 +171,11 @@ class MemoryTransport:
     Attributes:
         sent: in order.
         closed: why the server hung up, if it did.
-        withdraws: it understands that items become part of the next one.
+        extensions: it knows our extensions of the Realtime API.
     """
 
-    def __init__(self, *, withdraws: bool = True) -> None:
-        self.withdraws = withdraws
+    def __init__(self, *, extensions: bool = True) -> None:
+        self.extensions = extensions
         self.sent: list[ServerEvent] = []
         self.closed: DuologueError | None = None
         self._events: asyncio.Queue[ClientEvent | None] = asyncio.Queue()

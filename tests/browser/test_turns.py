@@ -37,11 +37,12 @@ def _halves(question: AudioChunk) -> tuple[AudioChunk, AudioChunk]:
     return question.between(0, place), question.between(place, question.duration)
 
 
-def _short(question: AudioChunk) -> AudioChunk:
-    """An eighth of a second of it, from its loudest part: a sound as short as a cough."""
+def _short(question: AudioChunk, seconds: float = 0.128) -> AudioChunk:
+    """So much of it, from its loudest part: a sound as short as a cough, or as a nod."""
     samples = question.at(INPUT_RATE).samples
-    loudest = int(np.argmax(np.convolve(samples**2, np.ones(2048), "valid")))
-    return AudioChunk(samples[loudest : loudest + 2048], INPUT_RATE)
+    count = round(seconds * INPUT_RATE)
+    loudest = int(np.argmax(np.convolve(samples**2, np.ones(count), "valid")))
+    return AudioChunk(samples[loudest : loudest + count], INPUT_RATE)
 
 
 def _spoken(question: AudioChunk) -> AudioChunk:
@@ -181,6 +182,62 @@ async def test_a_reply_that_is_ducked_is_played_quietly_and_back_at_full_level_w
     # The ramps have no edge: a step between two samples would be a click.
     steepest = 2 * np.pi * 220 / REPLY_RATE * 0.3
     assert np.abs(np.diff(heard.samples)).max() < 1.1 * steepest
+
+
+async def test_a_reply_that_is_held_is_silent_and_nothing_of_it_is_lost(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page(ScriptedModel(_LONG)))
+    await page.start()
+    await page.say(questions[0])
+    await page.reach("speaking")
+    (item,) = {e["item_id"] for e in await _sent(page, "in", "response.output_audio.delta")}
+    await page.let_pass(0.5)
+    await page.receive(type="duologue.reply.ducked", item_id=item)
+    await page.receive(type="duologue.reply.held", item_id=item)
+    await page.let_pass(0.7)
+    await page.receive(type="duologue.reply.restored", item_id=item)
+    await page.reach("listening")
+    before, after = (await page.track("speaker")).sounds()
+    assert before.seconds + after.seconds == pytest.approx(6, abs=0.05)
+
+
+async def test_a_nod_lets_the_reply_go_on_to_its_end(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page(ScriptedModel(_LONG, transcript="Uh-huh.")))
+    await page.start()
+    await page.say(questions[0])
+    await page.reach("speaking")
+    await page.let_pass(1.2)
+    await page.say(_short(questions[0], 0.5))
+    await page.hear_of("duologue.reply.held")
+    await page.hear_of("duologue.reply.restored")
+    await page.reach("listening")
+    assert len(await _sent(page, "in", "input_audio_buffer.speech_started")) == 1
+    assert await _sent(page, "out", "conversation.item.truncate") == []
+    assert len(await _sent(page, "in", "response.created")) == 1
+    heard = [_levels(sound.samples, sound.rate) for sound in (await page.track("speaker")).sounds()]
+    audible = np.count_nonzero(np.concatenate(heard) > 0.01) / 100
+    assert audible == pytest.approx(6, abs=0.1)
+
+
+async def test_a_word_that_is_no_nod_stops_the_reply_where_it_was_held(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    page = await open_tab(serve_page(ScriptedModel(_ENDLESS, transcript="Wait.")))
+    await page.start()
+    await page.say(questions[0])
+    await page.reach("speaking")
+    await page.let_pass(1.2)
+    await page.say(_short(questions[0], 0.5))
+    await page.hear_of("duologue.reply.held")
+    await page.hear_of("input_audio_buffer.speech_started", 2)
+    assert await _sent(page, "in", "duologue.reply.restored") == []
+    await page.reach("speaking")
+    heard, *_ = (await page.track("speaker")).sounds()
+    (cut,) = await _sent(page, "out", "conversation.item.truncate")
+    assert cut["audio_end_ms"] == pytest.approx(1000 * heard.seconds, abs=60)
 
 
 async def test_a_reply_that_follows_a_ducked_one_begins_at_full_level(

@@ -218,7 +218,7 @@ async def test_a_greeting_stands_before_what_is_written_meanwhile() -> None:
 async def test_a_model_says_something_when_nobody_does(extensions: bool) -> None:
     model = ScriptedModel([say("Are you there?", 0.5)], reads=True)
     settings = Settings(idle_timeout=2.0, aloud=False)
-    async with call(model, settings, withdraws=extensions) as c:
+    async with call(model, settings, extensions=extensions) as c:
         await c.live(silence(2.2, INPUT_RATE))
         assert len(c.line.told(IdleTimedOut)) == 1
         assert len(c.line.told(ReplyDone)) == (0 if extensions else 1)
@@ -228,7 +228,7 @@ async def test_a_model_says_something_when_nobody_does(extensions: bool) -> None
 
 async def test_a_model_that_does_not_read_says_nothing_unasked() -> None:
     model = ScriptedModel([say("Are you there?")])
-    async with call(model, Settings(idle_timeout=2.0), withdraws=False) as c:
+    async with call(model, Settings(idle_timeout=2.0), extensions=False) as c:
         await c.live(silence(2.2, INPUT_RATE))
         assert len(c.line.told(IdleTimedOut)) == 1
         assert model.prompts == []

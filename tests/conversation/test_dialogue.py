@@ -126,7 +126,7 @@ async def test_to_a_client_that_takes_nothing_back_both_halves_are_items_and_one
     None
 ):
     model = ScriptedModel([say("One. ", 3.0)], transcript="half")
-    async with call(model, withdraws=False) as c:
+    async with call(model, extensions=False) as c:
         await c.live(tone(1), silence(1.3, INPUT_RATE), tone(1), silence(1.4, INPUT_RATE))
         assert c.line.told(ItemsWithdrawn) == []
         assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"] * 2

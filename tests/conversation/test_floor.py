@@ -29,8 +29,10 @@ from duologue.conversation.floor import (
     UserSpeaks,
 )
 from duologue.turns.events import (
+    Nodded,
     ReplyDue,
     SpeechDenied,
+    SpeechHeld,
     SpeechPaused,
     SpeechResumed,
     SpeechStarted,
@@ -42,6 +44,7 @@ SOUND = silence(1, INPUT_RATE)
 STARTED, PAUSED, RESUMED = SpeechStarted(0.0), SpeechPaused(1, SOUND, 1.0), SpeechResumed(1.0)
 DUE, ENDED = ReplyDue(SOUND), TurnEnded(SOUND, 1.0)
 SUSPECTED, DENIED = SpeechSuspected(1.0), SpeechDenied(1.0)
+HELD, NODDED = SpeechHeld(1.0), Nodded(1.0)
 
 TURN: list[Event] = [STARTED, PAUSED, DUE, ENDED]
 PATHS: dict[State, list[Event]] = {
@@ -55,7 +58,7 @@ PATHS: dict[State, list[Event]] = {
     State.DUCKED: [*TURN, TurnSealed(), ReplySounds(), SUSPECTED],
 }
 EVENTS: tuple[Event, ...] = (
-    *(STARTED, PAUSED, RESUMED, DUE, ENDED, SUSPECTED, DENIED),
+    *(STARTED, PAUSED, RESUMED, DUE, ENDED, SUSPECTED, DENIED, HELD, NODDED),
     *(ReplyRequested(), ReplyCancelled(), ClearRequested(), CommitRequested(), ClientLeft()),
     *(UserSpeaks(), UserPauses()),
     *(TurnSealed(), ReplySounds(), ReplyGenerated(), ReplyPlayed()),
@@ -70,6 +73,7 @@ START, REQUEST, ANNOUNCE = Action.START_REPLY, Action.REQUEST_REPLY, Action.ANNO
 DROP, STOP = Action.DROP_REPLY, Action.STOP_REPLY
 FINISH, CLOSE = Action.FINISH_REPLY, Action.CLOSE_REPLY
 ASK, DUCK, RESTORE = Action.ASK_END_OF_TURN, Action.DUCK, Action.RESTORE
+HOLD = Action.HOLD
 
 EXPECTED: dict[tuple[State, type[Event]], tuple[State, list[Action]]] = {
     (L, SpeechStarted): (H, [DROP, BEGIN]),
@@ -121,6 +125,8 @@ EXPECTED: dict[tuple[State, type[Event]], tuple[State, list[Action]]] = {
     (S, ReplyGenerated): (S, [FINISH]),
     (S, ReplyPlayed): (L, [CLOSE]),
     (D, SpeechDenied): (S, [RESTORE]),
+    (D, SpeechHeld): (D, [HOLD]),
+    (D, Nodded): (S, [RESTORE]),
     (D, SpeechStarted): (H, [STOP, BEGIN]),
     (D, SpeechResumed): (H, [STOP, CONTINUE]),
     (D, ClearRequested): (S, [RESTORE]),
@@ -141,7 +147,11 @@ IMPOSSIBLE = {
     *((state, TurnEnded) for state in (L, A, T, S, D)),
     # ... and that somebody may be interrupting when nothing sounds.
     *((state, SpeechSuspected) for state in (L, H, P, E, A, T, D)),
-    *((state, SpeechDenied) for state in (L, H, P, E, A, T, S)),
+    *(
+        (state, kind)
+        for kind in (SpeechDenied, SpeechHeld, Nodded)
+        for state in (L, H, P, E, A, T, S)
+    ),
     # What the dialogue takes for something else, or refuses.
     *((state, CommitRequested) for state in (A, D)),
     *((state, ReplyRequested) for state in (A, T)),

@@ -28,6 +28,7 @@ from duologue.conversation.effects import (
     Start,
     StopOverhearing,
     Transcribe,
+    Weigh,
 )
 from duologue.conversation.events import (
     AudioReceived,
@@ -56,6 +57,7 @@ from duologue.conversation.events import (
     ReplyDone,
     ReplyDucked,
     ReplyEnded,
+    ReplyHeld,
     ReplyItemAdded,
     ReplyRequested,
     ReplyRestored,
@@ -78,6 +80,7 @@ from duologue.conversation.events import (
     UserNotTranscribed,
     UserTranscribed,
     Woken,
+    WordsTold,
 )
 from duologue.conversation.floor import State
 from duologue.conversation.items import (
@@ -104,7 +107,7 @@ _PIECE = 3 * WINDOW  # samples of sound that come at once
 class World:
     """A dialogue, and what is around it: a user, a client, a model, Smart Turn, a clock."""
 
-    def __init__(self, settings: Settings, *, withdraws: bool) -> None:
+    def __init__(self, settings: Settings, *, extensions: bool) -> None:
         self.now, self.windows = 0.0, 0
         self.conversation = Conversation()
         self.kept: set[Item] = set()
@@ -117,19 +120,25 @@ class World:
             overhears="speech",
             reads=True,
             calls=True,
+            writes=True,
             counts=True,
             voices=("eve", "adam"),
         )
         self.dialogue = Dialogue(
-            "sess", self.detector, capabilities, self.conversation, withdraws=withdraws
+            "sess",
+            self.detector,
+            capabilities,
+            self.conversation,
+            extensions=extensions,
         )
-        self.withdraws = withdraws
+        self.extensions = extensions
         self.making: int | None = None  # the reply that the model makes
         self.asides: list[int] = []  # those that it makes out of band
         self._aside = False  # what is asked for now is out of band
         self.words = itertools.count()
         self.looks: list[int] = []
         self.asked: list[int] = []  # pauses
+        self.weighing: list[int] = []  # numbers of what was said into a reply
         self.scribes: list[str] = []  # items that somebody writes down
         self.listing: list[str] = []  # items of servers that are asked for their tools
         self.calls: list[str] = []  # items of servers that are called
@@ -234,6 +243,11 @@ class World:
     def answer(self, probability: float, late: bool) -> None:
         if self.asked:
             self.receive(EndOfTurnAnswered(self.asked[0 if late else -1], probability))
+
+    def tell_words(self, words: str | None, late: bool) -> None:
+        """What was said into a reply is known."""
+        if self.weighing:
+            self.receive(WordsTold(self.weighing[0 if late else -1], words))
 
     def overhear(self, words: str, late: bool) -> None:
         if self.looks:
@@ -348,6 +362,8 @@ class World:
                 self._overhear(effect)
             case Ask(pause):
                 self.asked.append(pause)
+            case Weigh(number):
+                self.weighing.append(number)
             case Transcribe(item_id):
                 self.scribes.append(item_id)
             case ListTools() | CallTool():
@@ -391,7 +407,7 @@ class World:
         self.kept.add(item)
 
     def _tell(self, event: ServerEvent) -> None:
-        assert self.withdraws or not isinstance(event, ItemsWithdrawn)
+        assert self.extensions or not isinstance(event, ItemsWithdrawn)
         self.line.check(event)
         for message in self.encoder.encode(event):
             self.order.read(json.loads(message))
@@ -482,6 +498,8 @@ class Line:
             case ReplyDucked(item_id):
                 assert self.ducked is None
                 self.ducked = item_id
+            case ReplyHeld(item_id):
+                assert self.ducked == item_id
             case ReplyRestored(item_id):
                 assert self.ducked == item_id
                 self.ducked = None
@@ -659,6 +677,7 @@ MODEL = [
     *[step("answer_call", LATE)] * 2,
     step("answer", st.sampled_from([0.01, 0.5, 0.99]), LATE),
     step("write_down", LATE),
+    *[step("tell_words", st.sampled_from(["uh-huh", "uh-huh", "", "stop", None]), LATE)] * 2,
     step("overhear", st.sampled_from(["", "a", "a b"]), LATE),
 ]
 WISHES = [
@@ -719,9 +738,9 @@ SESSIONS = st.lists(
 @hypothesis.settings(
     max_examples=int(os.environ.get("SESSIONS", "2000")), derandomize="SESSIONS" not in os.environ
 )
-def test_whatever_happens(steps: list[Step], changes: Changes, withdraws: bool) -> None:
+def test_whatever_happens(steps: list[Step], changes: Changes, extensions: bool) -> None:
     settings = replace(Settings(), **changes)  # type: ignore[arg-type]
-    world = World(settings, withdraws=withdraws)
+    world = World(settings, extensions=extensions)
     for happens in steps:
         happens.happen(world)
     world.hang_up()

@@ -270,7 +270,7 @@ async def test_of_too_long_a_push_to_talk_the_beginning_is_answered_and_the_rest
 
 async def test_of_a_microphone_that_a_program_leaves_open_the_newest_sound_is_kept() -> None:
     settings = Settings(turn_detection=False, time_limit=12)
-    async with call(ScriptedModel([say("Yes.")]), settings, withdraws=False) as c:
+    async with call(ScriptedModel([say("Yes.")]), settings, extensions=False) as c:
         await c.hear(silence(35, INPUT_RATE))
         await c.hear(tone(2))
         c.line.push(CommitRequested(), ReplyRequested())

@@ -13,15 +13,19 @@ from duologue.turns.detector import WINDOW, TurnDetector
 from duologue.turns.events import (
     DetectorEvent,
     LimitNear,
+    Nodded,
     ReplyDue,
     SpeechDenied,
+    SpeechHeld,
     SpeechPaused,
     SpeechResumed,
     SpeechStarted,
     SpeechSuspected,
     TurnEnded,
+    WordsWanted,
 )
 from duologue.turns.patience import Patience
+from duologue.turns.words import Said
 
 WINDOW_SECONDS = WINDOW / INPUT_RATE
 FIXED = Settings(patience="fixed")
@@ -49,7 +53,7 @@ def follow(detector: TurnDetector, *sounds: AudioChunk, step: int = 640) -> list
 
 
 def at(event: DetectorEvent) -> float:
-    assert not isinstance(event, SpeechPaused | ReplyDue)
+    assert not isinstance(event, SpeechPaused | ReplyDue | WordsWanted)
     return event.at
 
 
@@ -366,6 +370,94 @@ def test_a_cough_is_suspected_and_denied() -> None:
     events = follow(detector, quiet(1), tone(0.15), quiet(1), tone(0.15), quiet(1))
     assert kinds(events) == [SpeechSuspected, SpeechDenied] * 2
     assert at(events[1]) - at(events[0]) < 0.4
+
+
+def interrupted(*sounds: AudioChunk) -> tuple[TurnDetector, list[DetectorEvent]]:
+    """A detector that weighs words, 1 s into a reply, after these sounds; and what it found."""
+    detector = listener()
+    detector.playing = detector.weighs = True
+    return detector, follow(detector, quiet(1.024), *sounds)
+
+
+HELD: list[type[DetectorEvent]] = [SpeechSuspected, SpeechHeld, WordsWanted]
+
+
+def test_where_words_are_weighed_a_reply_is_held_and_the_words_are_asked_for() -> None:
+    _, events = interrupted(tone(0.4), quiet(0.1))
+    assert kinds(events) == HELD
+    assert at(events[1]) == pytest.approx(1.024 + 0.24, abs=WINDOW_SECONDS)
+    *_, wanted = events
+    assert isinstance(wanted, WordsWanted)
+    spoken = np.flatnonzero(np.abs(wanted.sound.samples) > 0.01)
+    assert len(spoken) == pytest.approx(0.4 * INPUT_RATE, rel=0.05)
+
+
+def test_a_nod_and_a_silence_let_the_reply_go_on() -> None:
+    detector, _ = interrupted(tone(0.4), quiet(0.1))
+    detector.judge(1, Said.NOD)
+    assert follow(detector, quiet(0.04)) == []
+    assert kinds(follow(detector, quiet(0.1))) == [Nodded]
+    assert follow(detector, quiet(2)) == []
+    assert kinds(follow(detector, tone(0.4), quiet(0.1))) == HELD  # the next one is weighed anew
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"), [(Said.SPEECH, SpeechStarted), (Said.NOTHING, SpeechDenied)]
+)
+def test_other_words_stop_it_at_once_and_none_are_nothing(
+    said: Said, kind: type[DetectorEvent]
+) -> None:
+    detector, _ = interrupted(tone(0.4), quiet(0.1))
+    detector.judge(1, said)
+    (event,) = follow(detector, quiet(0.04))
+    assert type(event) is kind
+
+
+def test_an_interruption_that_was_weighed_has_its_first_word() -> None:
+    detector, _ = interrupted(tone(0.4), quiet(0.1))
+    detector.judge(1, Said.SPEECH)
+    follow(detector, quiet(0.04))
+    detector.playing = False
+    *_, ended = follow(detector, tone(0.5), quiet(2))
+    assert isinstance(ended, TurnEnded)
+    spoken = np.count_nonzero(np.abs(ended.utterance.samples) > 0.01)
+    assert spoken == pytest.approx(0.9 * INPUT_RATE, rel=0.05)
+
+
+def test_nine_tenths_of_a_second_of_speech_are_an_interruption_whatever_they_say() -> None:
+    _, events = interrupted(tone(1.0))
+    assert kinds(events)[:3] == [*HELD[:2], SpeechStarted]
+    _, events = interrupted(*[sound for _ in range(4) for sound in (tone(0.3), quiet(0.128))])
+    assert kinds(events)[:5] == [*HELD, WordsWanted, SpeechStarted]
+
+
+def test_words_that_nobody_tells_in_time_are_an_interruption() -> None:
+    detector, _ = interrupted(tone(0.4), quiet(0.1))
+    assert follow(detector, quiet(0.48)) == []
+    assert kinds(follow(detector, quiet(0.1))) == [SpeechStarted]
+    detector.judge(1, Said.NOD)
+    assert SpeechPaused in kinds(follow(detector, quiet(0.1)))
+
+
+def test_a_nod_that_goes_on_is_asked_about_again() -> None:
+    detector, _ = interrupted(tone(0.3), quiet(0.096))
+    assert follow(detector, tone(0.2)) == []
+    detector.judge(1, Said.NOD)
+    events = follow(detector, quiet(0.3))
+    assert kinds(events) == [WordsWanted]
+    assert isinstance(events[0], WordsWanted)
+    assert events[0].number == 2
+    detector.judge(1, Said.SPEECH)  # what was no nod is none with more words behind it
+    assert kinds(follow(detector, quiet(0.04))) == [SpeechStarted]
+
+
+def test_words_of_an_earlier_interruption_are_not_believed() -> None:
+    detector, _ = interrupted(tone(0.4), quiet(0.1))
+    detector.judge(1, Said.NOTHING)
+    follow(detector, quiet(1))
+    follow(detector, tone(0.4), quiet(0.1))
+    detector.judge(1, Said.SPEECH)
+    assert follow(detector, quiet(0.1)) == []
 
 
 def test_a_drumming_is_denied_after_a_second() -> None:

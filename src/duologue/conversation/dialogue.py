@@ -4,18 +4,19 @@ Who has the floor is one table (`floor.py`). This is what its actions do: to the
 reply, to the conversation, and for the client.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from duologue import metrics
-from duologue.audio import AudioChunk
-from duologue.conversation.asking import Question, question_of
+from duologue.conversation.asking import Asking, asks_for, manner, names_any
 from duologue.conversation.effects import (
     Effect,
     Forget,
     Refuse,
     Save,
     Send,
+    Weigh,
 )
 from duologue.conversation.events import (
     AudioCleared,
@@ -45,6 +46,7 @@ from duologue.conversation.events import (
     ReplyCancelled,
     ReplyDucked,
     ReplyEnded,
+    ReplyHeld,
     ReplyRequested,
     ReplyRestored,
     ReplyTruncated,
@@ -59,6 +61,7 @@ from duologue.conversation.events import (
     Transcribed,
     Wish,
     Woken,
+    WordsTold,
 )
 from duologue.conversation.floor import (
     Action,
@@ -72,9 +75,9 @@ from duologue.conversation.floor import (
     UserPauses,
     UserSpeaks,
 )
-from duologue.conversation.items import Conversation, Item, as_functions, copy
+from duologue.conversation.items import Conversation, Item, copy
 from duologue.conversation.overhearing import Overhearing
-from duologue.conversation.prompt import Capabilities, Prompt, usable
+from duologue.conversation.prompt import Capabilities, usable
 from duologue.conversation.replies import Replies
 from duologue.conversation.speech import Speech
 from duologue.errors import (
@@ -88,22 +91,25 @@ from duologue.errors import (
     UnknownItem,
     quoted,
 )
-from duologue.settings import Settings
-from duologue.tools import NO_TOOLS, Tools
+from duologue.tools import NO_TOOLS
 from duologue.turns.detector import TurnDetector
 from duologue.turns.events import (
     DetectorEvent,
     LimitNear,
+    Nodded,
     ReplyDue,
     SpeechPaused,
     SpeechStarted,
     TurnEnded,
+    WordsWanted,
 )
+from duologue.turns.words import Said, weigh
 
 _ANSWERING = (State.AWAITED, State.THINKING, State.SPEAKING, State.DUCKED)
 """A reply is made, and the client may know of it."""
 
 _ASIDES = 4  # replies out of band at once: each takes a place of the model's
+_REST = 1.0  # seconds of a reply that are left, at least, where a nod lets it go on
 _CALLS_NOTHING = "{} is left out: this model calls no functions"
 
 
@@ -122,7 +128,7 @@ class Dialogue:
         conversation: Conversation,
         now: float = 0.0,
         *,
-        withdraws: bool = True,
+        extensions: bool = True,
     ) -> None:
         """A dialogue that goes on with a conversation.
 
@@ -132,8 +138,8 @@ class Dialogue:
             capabilities: of the model.
             conversation: that it goes on with. Others may go on with it, too.
             now: by the session's clock.
-            withdraws: the client understands that what it was told becomes part of the next item; else,
-                what was told stays told.
+            extensions: the client knows our extensions of the Realtime API: that an item of which it was
+                told becomes part of the next one is one of them. Else, what was told stays told.
         """
         self.at_rest_since = now
         self._id = session_id
@@ -144,17 +150,21 @@ class Dialogue:
         self._overhearing = Overhearing(
             capabilities.overhears,
             detector,
-            lambda utterance: self._prompt(utterance, self._speech.before, detector.pause),
+            lambda utterance: self._asking.prompt(utterance, self._speech.before, detector.pause),
         )
         self._now = now
         self._replies = Replies(session_id, conversation, detector.patience, now)
-        self._speech = Speech(detector, conversation, self._replies, withdraws=withdraws)
+        self._speech = Speech(detector, conversation, self._replies, extensions=extensions)
+        self._asking = Asking(
+            session_id, detector, capabilities, conversation, self._replies.tools.offer
+        )
         self._quiet = 0.0  # seconds for which nobody has had the floor
         self._quiet_since = 0.0  # where in the incoming audio they began
         self._draining = False
-        self._withdraws = withdraws
+        self._extensions = extensions
+        self._weighs = extensions and capabilities.writes  # what may be a nod
         # Programs send a microphone that is open all the time, and commit at the end of what was said.
-        detector.slides = not withdraws
+        detector.slides = not extensions
         self._wanted = NO_TOOLS  # by the client, last
         self._asked: ReplyRequested | None = None  # by the client, while the user spoke
 
@@ -223,6 +233,7 @@ class Dialogue:
         event: ChunkGenerated
         | ReplyEnded
         | EndOfTurnAnswered
+        | WordsTold
         | Overheard
         | Transcribed
         | ToolsListed
@@ -238,6 +249,11 @@ class Dialogue:
                 self._advance()
             case EndOfTurnAnswered(pause, probability):
                 self._detector.answer(pause, probability)
+            case WordsTold(number, words):
+                language = self._detector.settings.language
+                # Where nobody knows, nobody shall be ignored.
+                said = Said.SPEECH if words is None else weigh(words, language)
+                self._detector.judge(number, said)
             case Overheard():
                 self._replies.effects += self._overhearing.hear(event)
             case Transcribed():
@@ -321,12 +337,12 @@ class Dialogue:
                 "a transcription session writes down what is said, and answers nothing; "
                 "connect without intent=transcription to be answered"
             )
-        named = event.tools and event.tools.choice != "none" and _names_any(event.tools)
+        named = event.tools and event.tools.choice != "none" and names_any(event.tools)
         if named and not self._capabilities.calls:
             raise InvalidField(_CALLS_NOTHING.format("response.tools"), "response.tools")
         if event.tools:
             self._replies.tools.check(event.tools)
-        asked = self._with_settings(event)
+        asked = self._asking.completed(event)
         if not asked.in_band:
             self._start_aside(asked)
             return
@@ -341,25 +357,15 @@ class Dialogue:
         if self.state in (State.HEARING, State.PAUSED, State.EARLY) and not beside:
             self._await_turn(asked)
             return
-        self._check_question(asked)
+        self._asking.question_of(asked)  # or it is refused
         self._build_on_turn()
         prepared = self._replies.made if self.state is State.LISTENING else None
         plain = (event.instructions, event.input, event.tools) == (None, None, None)
-        if prepared and plain and _manner(asked) == _manner(prepared.asked):
+        if prepared and plain and manner(asked) == manner(prepared.asked):
             prepared.asked = asked
         else:
             self._drop_prepared()
         self._follow(asked)
-
-    def _check_question(self, asked: ReplyRequested) -> Question:
-        """What is to be answered, if the model can."""
-        question = question_of(asked, self._conversation)
-        if not question.utterance.duration and not self._capabilities.reads:
-            raise InvalidEvent(
-                "there is nothing to answer: this model answers what is said, not what is written; "
-                "commit some audio first"
-            )
-        return question
 
     def _start_aside(self, asked: ReplyRequested) -> None:
         """Begin a reply out of band: it is nobody's turn, and whoever speaks meanwhile does not stop it."""
@@ -367,8 +373,7 @@ class Dialogue:
             raise ReplyActive(
                 f"{_ASIDES} responses out of band are made already; wait until one is finished"
             )
-        question = self._check_question(asked)
-        prompt = self._adapted(self._prompt_of(question), asked)
+        prompt = self._asking.prompt_of(self._asking.question_of(asked), asked)
         own = [function for function in prompt.tools.functions if not function.server]
         tools = replace(
             prompt.tools, functions=tuple(own)
@@ -397,24 +402,6 @@ class Dialogue:
                 self._request_reply(asked)
             except InvalidEvent as error:
                 self._replies.effects.append(Refuse(error, asked.event_id))
-
-    def _with_settings(self, asked: ReplyRequested) -> ReplyRequested:
-        """What is asked for, with what the session has where it names nothing, as far as the model can."""
-        settings = self._detector.settings
-        voice = asked.voice or ""
-        voice = voice if voice in self._capabilities.voices else settings.voice
-        speed = settings.speed if asked.speed is None else asked.speed
-        limit = asked.max_output_tokens
-        limit = settings.max_output_tokens if limit is None else limit
-        wanted = replace(settings, voice=voice, speed=speed, max_output_tokens=limit)
-        used = usable(wanted, self._capabilities)
-        return replace(
-            asked,
-            aloud=settings.aloud if asked.aloud is None else asked.aloud,
-            voice=used.voice,
-            speed=used.speed,
-            max_output_tokens=used.max_output_tokens,
-        )
 
     def _drop_prepared(self) -> None:
         """Take back a reply that was begun in secret, and is not the one that will be asked for."""
@@ -447,12 +434,12 @@ class Dialogue:
         interrupting = self.state is State.DUCKED and not new.interrupt_response
         if new.turn_detection != old.turn_detection or interrupting:
             self._clear()
-        if _asks_for(new) != _asks_for(old):
+        if asks_for(new) != asks_for(old):
             self._drop_prepared()
         beside = self._speaks_beside
         self._detector.settings = new
         self._set_playing()
-        if _asks_for(new) != _asks_for(old):
+        if asks_for(new) != asks_for(old):
             self._begin_anew()
         if beside and not self._overlaps:
             self._take_floor(interrupts=new.interrupt_response)
@@ -555,6 +542,9 @@ class Dialogue:
 
     def _detect(self, events: Iterator[DetectorEvent]) -> None:
         """Take into account what the detector hears, and let the model overhear a turn that is open."""
+        # Near its end, assent may be the answer to a question.
+        left = math.inf if self._replies.made else self._replies.plays_until - self._now
+        self._detector.weighs = self._weighs and left >= _REST
         try:
             for event in events:
                 if not self._is_deaf():
@@ -571,6 +561,8 @@ class Dialogue:
             case LimitNear():
                 item = None if self._speech.is_committed else self._speech.item
                 self._send(LimitApproached(item.id if item else None, event.left))
+            case WordsWanted(number, sound):
+                self._replies.effects.append(Weigh(number, sound))
             case _ if self._overlaps:
                 self._follow_beside(event)
             case TurnEnded() if not self._detector.settings.create_response:
@@ -630,7 +622,7 @@ class Dialogue:
             self._send(IdleTimedOut(self._quiet_since, position))
             self._quiet, self._quiet_since = 0.0, position
             # The API has the model say something then. Who knows our extensions lets the user go.
-            answers = settings.create_response and not settings.only_words and not self._withdraws
+            answers = settings.create_response and not settings.only_words and not self._extensions
             if answers and self._capabilities.reads:
                 self._request_reply(ReplyRequested())
 
@@ -730,11 +722,23 @@ class Dialogue:
             case Action.ANNOUNCE_REPLY:
                 self._asked = None
                 self._replies.announce()
-            case Action.DUCK:
-                metrics.record_duck()
-                self._send(ReplyDucked(self._replies.sounding))
-            case Action.RESTORE:
-                self._send(ReplyRestored(self._replies.sounding))
+            case Action.DUCK | Action.HOLD | Action.RESTORE:
+                self._change_sound(action, nodded=isinstance(event, Nodded))
+
+    def _change_sound(self, action: Action, *, nodded: bool) -> None:
+        """The reply is played in another way."""
+        item_id = self._replies.sounding
+        if action is Action.DUCK:
+            metrics.record_duck()
+            self._send(ReplyDucked(item_id))
+        elif action is Action.HOLD:
+            self._replies.hold()
+            self._send(ReplyHeld(item_id))
+        else:
+            if nodded:
+                metrics.record_nod()
+            self._replies.go_on()
+            self._send(ReplyRestored(item_id))
 
     def _stop_replies(self, event: Event) -> None:
         """Stop what is made and what sounds.
@@ -771,63 +775,23 @@ class Dialogue:
         if isinstance(event, TurnEnded) and not event.pause:
             self._speech.last_word = self._now  # the time limit: it was not the last
         in_pause = isinstance(event, ReplyDue) or (isinstance(event, TurnEnded) and event.pause)
-        prompt = self._prompt(
-            self._speech.utterance, self._speech.before, self._speech.pause if in_pause else 0
+        asked = self._asked or self._asking.completed(ReplyRequested())
+        prompt = self._asking.prompt(
+            self._speech.utterance,
+            self._speech.before,
+            self._speech.pause if in_pause else 0,
+            asked,
         )
-        asked = self._asked or self._with_settings(ReplyRequested())
-        self._replies.start(asked, item, self._adapted(prompt, asked), self._speech.last_word)
+        self._replies.start(asked, item, prompt, self._speech.last_word)
 
     def _start_requested(self, asked: ReplyRequested) -> None:
         """Begin the reply that the client asked for, unless it was begun in secret."""
         if self._replies.made:
             return
-        question = question_of(asked, self._conversation)
-        answers = question.answers
-        prompt = self._adapted(self._prompt_of(question), asked)
+        question = self._asking.question_of(asked)
+        answers, prompt = question.answers, self._asking.prompt_of(question, asked)
         since = self._speech.last_word if answers and answers is self._speech.item else self._now
         self._replies.start(asked, answers, prompt, since)
 
-    def _prompt_of(self, question: Question) -> Prompt:
-        prompt = self._prompt(question.utterance, question.items, 0)
-        return replace(prompt, spoken=bool(question.utterance.duration))
-
-    def _adapted(self, prompt: Prompt, asked: ReplyRequested) -> Prompt:
-        """The prompt with what the client asks for this once."""
-        if asked.instructions is not None:
-            prompt = replace(prompt, instructions=asked.instructions)
-        if asked.tools is not None:
-            prompt = replace(prompt, tools=self._replies.tools.offer(asked.tools))
-        return prompt
-
-    def _prompt(self, utterance: AudioChunk, items: Sequence[Item], pause: int) -> Prompt:
-        settings = self._detector.settings
-        return Prompt(
-            utterance,
-            as_functions(items),
-            settings.instructions,
-            self._id,
-            pause,
-            aloud=settings.aloud,
-            tools=self._replies.tools.offer(settings.tools),
-            voice=settings.voice,
-            speed=settings.speed,
-            max_output_tokens=settings.max_output_tokens,
-        )
-
     def _send(self, event: ServerEvent) -> None:
         self._replies.effects.append(Send(event))
-
-
-def _names_any(tools: Tools) -> bool:
-    """Whether there is anything that may be called."""
-    return bool(tools.functions or tools.servers)
-
-
-def _asks_for(settings: Settings) -> tuple[object, ...]:
-    """What a reply that is begun goes by."""
-    return settings.instructions, settings.tools, _manner(settings)
-
-
-def _manner(asked: Settings | ReplyRequested) -> tuple[object, ...]:
-    """How a reply is given."""
-    return asked.aloud, asked.voice, asked.speed, asked.max_output_tokens

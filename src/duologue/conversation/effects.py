@@ -37,6 +37,14 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Weigh:
+    """Write down what was said into a reply, for a `WordsTold` with this number."""
+
+    number: int
+    sound: AudioChunk
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Let the model answer, for `ChunkGenerated` and one `ReplyEnded` about `reply`."""
 
@@ -139,6 +147,7 @@ Effect = (
     Send
     | Refuse
     | Ask
+    | Weigh
     | Start
     | Drop
     | Withhold

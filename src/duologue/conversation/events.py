@@ -188,6 +188,14 @@ class EndOfTurnAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class WordsTold:
+    """What was said into a reply is written down; None: nobody could."""
+
+    number: int
+    words: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkGenerated:
     """The model has made a piece of the reply `reply`."""
 
@@ -265,6 +273,7 @@ class ClientLeft:
 Report = (
     SoundMissed
     | EndOfTurnAnswered
+    | WordsTold
     | ChunkGenerated
     | ReplyEnded
     | Overheard
@@ -473,8 +482,15 @@ class ReplyDucked:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyHeld:
+    """`duologue.reply.held`: The user interrupts, or nods: whoever plays the reply pauses it."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyRestored:
-    """`duologue.reply.restored`: The user was not: the reply goes on at its full level."""
+    """`duologue.reply.restored`: The user did not interrupt: the reply goes on at its full level."""
 
     item_id: str
 
@@ -594,6 +610,7 @@ ServerEvent = (
     | FunctionCalled
     | ReplyDone
     | ReplyDucked
+    | ReplyHeld
     | ReplyRestored
     | ReplyTruncated
     | ItemAdded

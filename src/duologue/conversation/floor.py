@@ -15,8 +15,10 @@ from duologue.conversation.events import (
     ReplyRequested,
 )
 from duologue.turns.events import (
+    Nodded,
     ReplyDue,
     SpeechDenied,
+    SpeechHeld,
     SpeechPaused,
     SpeechResumed,
     SpeechStarted,
@@ -43,7 +45,7 @@ class State(Enum):
     SPEAKING = auto()
     """The reply sounds; the model may have finished it or not."""
     DUCKED = auto()
-    """The reply sounds more quietly, because the user may be interrupting it."""
+    """The reply sounds more quietly, or is held, because the user may be interrupting it."""
 
 
 class Action(Enum):
@@ -78,6 +80,8 @@ class Action(Enum):
     CLOSE_REPLY = auto()
     """The reply has been played to its end."""
     DUCK = auto()
+    HOLD = auto()
+    """Play nothing, until it is known whether the reply goes on."""
     RESTORE = auto()
 
 
@@ -117,6 +121,8 @@ class ReplyPlayed:
 Event = (
     SpeechSuspected
     | SpeechDenied
+    | SpeechHeld
+    | Nodded
     | SpeechStarted
     | SpeechPaused
     | SpeechResumed
@@ -147,7 +153,7 @@ _END, _REOPEN, _ASK = Action.END_TURN, Action.REOPEN_TURN, Action.ASK_END_OF_TUR
 _START, _REQUEST, _ANNOUNCE = Action.START_REPLY, Action.REQUEST_REPLY, Action.ANNOUNCE_REPLY
 _DROP, _STOP = Action.DROP_REPLY, Action.STOP_REPLY
 _FINISH, _CLOSE = Action.FINISH_REPLY, Action.CLOSE_REPLY
-_DUCK, _RESTORE = Action.DUCK, Action.RESTORE
+_DUCK, _HOLD, _RESTORE = Action.DUCK, Action.HOLD, Action.RESTORE
 
 TRANSITIONS: dict[tuple[State, type[Event]], tuple[State, tuple[Action, ...]]] = {
     # The user begins to speak. What sounds is stopped only by speech that lasts: first it is ducked.
@@ -155,6 +161,9 @@ TRANSITIONS: dict[tuple[State, type[Event]], tuple[State, tuple[Action, ...]]] =
     (_T, SpeechStarted): (_H, (_STOP, _BEGIN)),
     (_S, SpeechSuspected): (_D, (_DUCK,)),
     (_D, SpeechDenied): (_S, (_RESTORE,)),
+    # Where words are weighed, it is held before it is known whether it is stopped.
+    (_D, SpeechHeld): (_D, (_HOLD,)),
+    (_D, Nodded): (_S, (_RESTORE,)),
     (_D, SpeechStarted): (_H, (_STOP, _BEGIN)),
     # The user pauses. The reply is begun before it is known whether the turn has ended, and in secret.
     (_H, SpeechPaused): (_P, (_ASK,)),
@@ -230,6 +239,8 @@ _WHY: dict[type[Event], str] = {
     SpeechStarted: "the detector hears speech begin only where no utterance is open",
     SpeechSuspected: "the detector suspects an interruption only while a reply sounds",
     SpeechDenied: "the detector denies only what it has suspected",
+    SpeechHeld: "the detector weighs only what it has suspected",
+    Nodded: "the detector weighs only what it has suspected",
     SpeechPaused: "the detector hears a pause only in speech",
     SpeechResumed: "the detector hears speech go on only after a pause",
     ReplyDue: "the detector calls for a reply once in a pause",

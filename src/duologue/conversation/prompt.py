@@ -23,6 +23,7 @@ class Capabilities:
         overhears: it is an `Overhearer`, too: of all speech, or of pauses only, in which the utterance may
             be over.
         calls: it calls functions (`ReplyChunk.call`).
+        writes: it is a `Transcriber`, too, and has the words of a second of speech in about 0.2 s.
         counts: it counts the tokens that it writes, and ends a reply at `Prompt.max_output_tokens`.
         voices: that it can speak with, by name, the usual one first; empty: one that has no name.
         speeds: the slowest and the quickest at which it can speak; 1 is usual.
@@ -35,6 +36,7 @@ class Capabilities:
     overhears: Literal["nothing", "speech", "pauses"] = "nothing"
     reads: bool = False
     calls: bool = False
+    writes: bool = False
     counts: bool = False
     voices: tuple[str, ...] = ()
     speeds: tuple[float, float] = (1.0, 1.0)

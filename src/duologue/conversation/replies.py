@@ -140,6 +140,7 @@ class Replies:
         self.tools = RemoteTools(conversation, lambda effect: self.effects.append(effect))
         self.made: Reply | None = None
         self.playing: list[Reply] = []
+        self._held_at: float | None = None  # by the session's clock: what sounds is held since then
         self._lead = 0.0  # seconds by which sound came too fast for speech, since a reply sounds
         self._lead_at = now
         self._id = session_id
@@ -160,7 +161,8 @@ class Replies:
     @property
     def plays_until(self) -> float:
         """When all that is made will have been played."""
-        return max((reply.plays_until for reply in self.playing), default=self.now)
+        held = 0.0 if self._held_at is None else self.now - self._held_at
+        return max((reply.plays_until + held for reply in self.playing), default=self.now)
 
     @property
     def sounding(self) -> str:
@@ -280,7 +282,9 @@ class Replies:
         reply.said += chunk.text
         if chunk.audio:
             if response.sounds_at is None and reply is self.made:
-                response.sounds_at = max(self.now, self.plays_until)
+                # What is held goes on later; `go_on` adds for how long.
+                now = self.now if self._held_at is None else self._held_at
+                response.sounds_at = max([now, *(one.plays_until for one in self.playing)])
                 self._lead, self._lead_at = 0.0, self.now
             reply.seconds += chunk.audio.duration
         aloud = bool(reply.asked.aloud)
@@ -386,10 +390,29 @@ class Replies:
             reply.item.status = status
             self._save(reply.item)
 
+    # A pause.
+
+    def hold(self) -> None:
+        """Nothing is played from now on."""
+        self._held_at = self.now
+
+    def go_on(self) -> None:
+        """What was held goes on, and will have been played so much later."""
+        self._end_hold()
+        if self.playing:
+            self.effects.append(WakeAt(self.plays_until))
+
+    def _end_hold(self) -> None:
+        held_at, self._held_at = self._held_at, None
+        for reply in self._all():
+            if held_at is not None and reply.response.sounds_at is not None:
+                reply.response.sounds_at += self.now - held_at
+
     # The end.
 
     def close(self) -> None:
         """All that is made was played to its end."""
+        self._end_hold()
         played, self.playing = self.playing, []
         for reply in played:
             if not reply.sealed:
@@ -431,6 +454,7 @@ class Replies:
             failed: the client does not get it.
             gone: the client has left; there is nobody to tell what was said.
         """
+        self._end_hold()
         whole = whole or self._lead - (self.now - self._lead_at) >= _RUSHED
         made, self.made = self.made, None
         played, self.playing = self.playing, []

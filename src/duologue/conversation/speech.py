@@ -43,7 +43,7 @@ class Speech:
         conversation: Conversation,
         replies: Replies,
         *,
-        withdraws: bool,
+        extensions: bool,
     ) -> None:
         """Make items of what the user says.
 
@@ -51,7 +51,8 @@ class Speech:
             detector: that hears it.
             conversation: that they become part of.
             replies: to them.
-            withdraws: the client understands that what it was told becomes part of the next item.
+            extensions: the client knows our extensions of the Realtime API: an item that it was told of may
+                become part of the next one.
         """
         self.count = 0
         self.item: Item | None = None
@@ -64,7 +65,7 @@ class Speech:
         self._detector = detector
         self._conversation = conversation
         self._replies = replies
-        self._withdraws = withdraws
+        self._extensions = extensions
 
     @property
     def is_open(self) -> bool:
@@ -101,7 +102,7 @@ class Speech:
         assert old is not None
         self._replies.note_cut(Turn(old), "resumed")
         answer = old.response.item if old.response else None
-        if not self._withdraws:
+        if not self._extensions:
             if answer:
                 answer.superseded = True
             self.begin(self._detector.position).continues = old

@@ -31,6 +31,7 @@ from duologue.conversation.effects import (
     StopOverhearing,
     Transcribe,
     WakeAt,
+    Weigh,
     Withhold,
 )
 from duologue.conversation.events import (
@@ -54,6 +55,7 @@ from duologue.conversation.events import (
     ToolsListed,
     Transcribed,
     Woken,
+    WordsTold,
 )
 from duologue.conversation.floor import State
 from duologue.conversation.items import Conversation, Item, Turn
@@ -129,10 +131,11 @@ class Transport(Protocol):
     """A client: iterate over what it wants, send it what it is told.
 
     Attributes:
-        withdraws: it understands that items which it was told of become part of the next one.
+        extensions: it knows our extensions of the Realtime API: that items become part of the next one is
+            one of them.
     """
 
-    withdraws: bool
+    extensions: bool
 
     def __aiter__(self) -> AsyncIterator[ClientEvent]:
         """Ends when the client has hung up, or after `close`."""
@@ -235,7 +238,7 @@ class Session:
             model.capabilities,
             record.conversation,
             self._clock.now(),
-            withdraws=transport.withdraws,
+            extensions=transport.extensions,
         )
         self._newest = self._clock.now()  # when the client's newest message came
         self._ahead = 0.0  # seconds of sound that came faster than at `limits.pace`
@@ -251,6 +254,7 @@ class Session:
         )  # who write down what was said, one at a time
         self._pen = asyncio.Lock()
         self._errands: set[asyncio.Task[None]] = set()  # to servers of tools
+        self._weighing: set[asyncio.Task[None]] = set()  # what was said into a reply
         self._look: asyncio.Task[None] | None = None  # of the model, at an utterance that goes on
         self._alarm: asyncio.Task[None] | None = None
         self._tasks: asyncio.TaskGroup
@@ -286,7 +290,7 @@ class Session:
                 self._listener = tasks.create_task(self._listen())
                 await asyncio.wait([self._listener])
                 self._set_alarm(None)
-                for task in (*keepers, *self._scribes, *self._errands):
+                for task in (*keepers, *self._scribes, *self._errands, *self._weighing):
                     task.cancel()
         finally:
             logger.info("%s ends after %d turns", self.id, self._dialogue.turns)
@@ -421,13 +425,20 @@ class Session:
 
     def _ask_others(
         self,
-        effect: Ask | Start | Drop | Transcribe | ListTools | CallTool | Overhear | StopOverhearing,
+        effect: Ask
+        | Weigh
+        | Start
+        | Drop
+        | Transcribe
+        | ListTools
+        | CallTool
+        | Overhear
+        | StopOverhearing,
     ) -> None:
         """What the model, an ear or a server of tools has to do, in a task of its own."""
         match effect:
-            case Ask(pause, sound):
-                if self._end_of_turn:
-                    self._tasks.create_task(self._ask(self._end_of_turn, pause, sound))
+            case Ask() | Weigh():
+                self._ask_ears(effect)
             case Start(reply, prompt):
                 self._replies[reply] = self._tasks.create_task(self._generate(reply, prompt))
             case Drop(reply):
@@ -442,6 +453,13 @@ class Session:
             case StopOverhearing():
                 if self._look:
                     self._look.cancel()
+
+    def _ask_ears(self, effect: Ask | Weigh) -> None:
+        match effect:
+            case Ask(pause, sound) if self._end_of_turn:
+                self._tasks.create_task(self._ask(self._end_of_turn, pause, sound))
+            case Weigh(number, sound):
+                self._keep(self._weighing, self._weigh(number, sound))
 
     def _keep(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         """Let this be done beside the rest; what is not done when the session ends is given up."""
@@ -464,6 +482,17 @@ class Session:
         metrics.record_smart_turn(None if probability is None else self._clock.now() - asked)
         if probability is not None:
             self._receive(EndOfTurnAnswered(pause, probability))
+
+    async def _weigh(self, number: int, sound: AudioChunk) -> None:
+        words = None
+        try:
+            model = cast(Transcriber, self._model)
+            words, _ = await model.transcribe(sound, self._detector.settings.language)
+        except DuologueError as error:
+            logger.debug("%s: what was said into a reply is not known: %s", self.id, error)
+        except Exception:
+            logger.exception("%s: the model failed as it transcribed", self.id)
+        self._receive(WordsTold(number, words))
 
     async def _generate(self, reply: int, prompt: Prompt) -> None:
         try:

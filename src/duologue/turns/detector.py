@@ -15,16 +15,20 @@ from duologue.timings import Pause
 from duologue.turns.events import (
     DetectorEvent,
     LimitNear,
+    Nodded,
     ReplyDue,
     SpeechDenied,
+    SpeechHeld,
     SpeechPaused,
     SpeechResumed,
     SpeechStarted,
     SpeechSuspected,
     TurnEnded,
+    WordsWanted,
 )
 from duologue.turns.level import DIP, SpeechLevel
 from duologue.turns.patience import Patience
+from duologue.turns.words import Said
 
 WINDOW = 512
 """Samples that the voice-activity detector sees at once: 32 ms at `INPUT_RATE`."""
@@ -39,6 +43,11 @@ _PAUSE = 3  # silence that is a pause: 96 ms
 _SURE = 7  # speech that is an interruption: 264 ms; of 40 coughs made for it, 32 are shorter
 _NOTHING = 8  # silence after which what may have been one was none
 _DOUBT = 1.0  # seconds after which it was none in any case
+_BREAK = 2  # silence in it after which its words are asked for
+_NODDED = 6  # silence after a nod with which it is one
+_TOO_LATE = 20  # silence in which its words must be known, else it is an interruption
+_LONG = 28  # speech that is an interruption, whatever it says: 0.9 s
+_WEIGHED = 3.0  # seconds of it that are kept
 _REOPEN = 1.0  # seconds of a reply during which going on means: I had not finished
 _LINGER = 10.0  # seconds that an ended turn stays open when no reply comes
 _WARNING = 5.0  # seconds before the time limit at which it is told of
@@ -72,10 +81,15 @@ class TurnDetector:
     An utterance that has ended can still be gone on with until the reply has been played for a second,
     unless `settings` are for fixed silences or forbid to interrupt.
 
+    Speech while a reply is played is first suspected (the reply is ducked), and lasts after 7 windows. Then
+    it is an interruption; or, where its words are weighed, the reply is held: words of assent and a silence
+    make it a nod, no words make it nothing, and all else, or more than 0.9 s, an interruption.
+
     Attributes:
         settings: may be replaced at any time.
         patience: how long a pause may be.
         behind: seconds by which what is worked through is behind the clock, in `miss`.
+        weighs: speech that lasts while a reply is played may be a nod, and somebody can tell its words.
         slides: without turn detection, the newest sound is kept at the time limit; False: the oldest, and
             it is said that the rest is not.
     """
@@ -84,7 +98,7 @@ class TurnDetector:
         self.settings = settings
         self.patience = patience or Patience()
         self.behind = 0.0
-        self.slides = False
+        self.slides = self.weighs = False
         self._vad = vad
         self._rest = np.zeros(0, np.float32)
         self._windows_in = 0
@@ -102,6 +116,7 @@ class TurnDetector:
         self._due = False  # its reply was called for
         self._played: int | None = None  # windows of the reply that is played; None: none is
         self._doubt: _Doubt | None = None
+        self._questions = 0  # for words, so far
         self._cut = False  # the limit has cut an utterance, and the speech goes on
         self._hold = False  # it begins nothing yet
         self._warned = False  # of the limit
@@ -187,6 +202,15 @@ class TurnDetector:
         """Smart Turn has answered: the turn is over with this probability, if it is still that pause."""
         if pause == self._pause and self._phase is _Phase.PAUSE:
             self._probability = probability
+
+    def judge(self, number: int, said: Said) -> None:
+        """The words that were asked for with this number are known.
+
+        What was no nod when it was asked is none any more; a nod counts if nothing was said since.
+        """
+        doubt = self._doubt
+        if doubt and (number == doubt.asked or (said is Said.SPEECH and number >= doubt.first > 0)):
+            doubt.said = said
 
     def commit(self) -> TurnEnded:
         """End the utterance here.
@@ -279,7 +303,8 @@ class TurnDetector:
     def _keep(self, window: Samples) -> None:
         """Remember the newest windows: an utterance begins before it is known to."""
         self._before.append(window)
-        kept = _OF + round((_DOUBT + self.settings.prefix_padding) / _SECONDS)
+        doubt = _WEIGHED if self.weighs else _DOUBT
+        kept = _OF + round((doubt + self.settings.prefix_padding) / _SECONDS)
         if self._cut:
             kept = round(self.settings.time_limit / _SECONDS)
         while len(self._before) > kept:
@@ -401,12 +426,38 @@ class TurnDetector:
                 self.close()
             return
         self._doubt.push(speech=speech)
-        if self._doubt.speech >= _SURE and (begun := self.believe()):
+        if self._doubt.held:
+            yield from self._weigh(self._doubt)
+        elif self._doubt.speech >= _SURE and self.weighs:
+            self._doubt.held = True
+            yield SpeechHeld(self.position)
+        elif self._doubt.speech >= _SURE and (begun := self.believe()):
             yield begun
         elif self._doubt.silent >= _NOTHING or self._doubt.windows * _SECONDS >= _DOUBT:
             self._doubt = None
             self._recent.clear()
             yield SpeechDenied(self.position)
+
+    def _weigh(self, doubt: "_Doubt") -> Iterator[DetectorEvent]:
+        """Find out whether it is a nod; what nobody can tell of in time is an interruption."""
+        late = doubt.silent >= _TOO_LATE and not doubt.said
+        if doubt.said is Said.SPEECH or doubt.speech >= _LONG or late:
+            if begun := self.believe():
+                yield begun
+        elif sum(islice(self._recent, _OF - _OF_AGAIN, None)) >= _AGAIN:
+            doubt.asked, doubt.said = 0, None  # there is more of it than was asked about
+        elif doubt.said is Said.NOTHING or (doubt.said and doubt.silent >= _NODDED):
+            self._doubt = None
+            self._recent.clear()
+            kind = SpeechDenied if doubt.said is Said.NOTHING else Nodded
+            yield kind(self.position)
+        elif doubt.silent >= _BREAK and not doubt.asked:
+            self._questions += 1
+            doubt.asked = self._questions
+            doubt.first = doubt.first or self._questions
+            windows = doubt.windows + round(self.settings.prefix_padding / _SECONDS)
+            newest = islice(self._before, max(0, len(self._before) - windows), None)
+            yield WordsWanted(doubt.asked, AudioChunk(np.concatenate(list(newest)), INPUT_RATE))
 
     def so_far(self) -> AudioChunk:
         """The utterance as far as it has come; there is one while `is_open`."""
@@ -436,6 +487,9 @@ class _Doubt:
     def __init__(self, windows: int, speech: int, reopens: bool) -> None:
         self.windows, self.speech, self.silent = windows, speech, 0
         self.reopens = reopens
+        self.held = False  # the reply is
+        self.asked = self.first = 0  # number of the newest question for its words, and of the first
+        self.said: Said | None = None
 
     def push(self, *, speech: bool) -> None:
         self.windows += 1

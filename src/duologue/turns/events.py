@@ -21,6 +21,28 @@ class SpeechDenied:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechHeld:
+    """It lasts: an interruption, or no more than a nod. Nothing is played until that is known."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class WordsWanted:
+    """The words of it would tell; `sound` at `INPUT_RATE`, for `TurnDetector.judge` with this number."""
+
+    number: int
+    sound: AudioChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Nodded:
+    """It was a nod: the user listens on."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechStarted:
     """The user began to speak; `at` is where the utterance begins, prefix padding included."""
 
@@ -86,6 +108,9 @@ class LimitNear:
 DetectorEvent = (
     SpeechSuspected
     | SpeechDenied
+    | SpeechHeld
+    | WordsWanted
+    | Nodded
     | SpeechStarted
     | SpeechPaused
     | SpeechResumed

@@ -48,6 +48,7 @@ ONE_TURN: list[events.ServerEvent] = [
     events.ReplyDone("r6", None, "", "max_output_tokens"),
     events.TurnReopened("u4", 4.5),
     events.ReplyDucked("a4"),
+    events.ReplyHeld("a4"),
     events.ReplyRestored("a4"),
     events.ItemsWithdrawn(("u3", "a3")),
     events.ItemAdded(Item("u5", text="hello"), None),
@@ -251,12 +252,13 @@ def test_only_a_client_that_asks_for_extensions_is_told_that_the_session_answers
     assert json.loads(text) == {"type": "duologue.pong"}
 
 
-def test_a_client_that_asks_for_it_is_told_to_play_quieter() -> None:
-    told = (events.ReplyDucked("a1"), events.ReplyRestored("a1"))
+def test_a_client_that_asks_for_it_is_told_to_play_quieter_or_nothing() -> None:
+    told = (events.ReplyDucked("a1"), events.ReplyHeld("a1"), events.ReplyRestored("a1"))
     assert encode(*told) == []
     encoder = Encoder("echo", extensions=True)
     assert [json.loads(text) for event in told for text in encoder.encode(event)] == [
         {"type": "duologue.reply.ducked", "item_id": "a1"},
+        {"type": "duologue.reply.held", "item_id": "a1"},
         {"type": "duologue.reply.restored", "item_id": "a1"},
     ]
 

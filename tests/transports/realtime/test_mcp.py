@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection
 
 from conftest import Serve
 from duologue.check.order import Order
-from duologue.errors import NotOffered
+from duologue.errors import Unreachable
 from duologue.server.mcp_servers import McpServers, may_reach
 from duologue.tools import ToolFailure, ToolServer
 from transports.realtime.messages import message
@@ -277,10 +277,12 @@ async def test_a_server_sends_nobody_on_to_another_one(tools: Tools) -> None:
         thread = threading.Thread(target=other.serve_forever)
         thread.start()
         named = ToolServer("sums", f"http://127.0.0.1:{other.server_port}", authorization="secret")
-        with pytest.raises(NotOffered, match="does not tell its tools"):
-            await McpServers(lambda url: True).list(named)
-        other.shutdown()
-        thread.join()
+        try:
+            with pytest.raises(Unreachable, match="does not tell its tools"):
+                await McpServers(lambda url: True).list(named)
+        finally:
+            other.shutdown()
+            thread.join()
     assert tools.headers == {}
 
 

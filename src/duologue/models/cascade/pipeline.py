@@ -115,6 +115,7 @@ class Cascade:
             note=f"{parts}. {self._language_model.advice}".strip(),
             overhears="speech",
             calls=self._language_model.calls,
+            writes=True,
             counts=True,
             voices=self._synthesiser.voices,
             speeds=(SLOWEST / usual, QUICKEST / usual),

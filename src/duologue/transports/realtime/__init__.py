@@ -47,7 +47,7 @@ class RealtimeTransport:
     def __init__(
         self, socket: WebSocket, model: str, message_bytes: int, *, extensions: bool = False
     ) -> None:
-        self.withdraws = extensions
+        self.extensions = extensions
         self._socket = socket
         self._message_bytes = message_bytes
         self._encoder = Encoder(model, extensions=extensions)

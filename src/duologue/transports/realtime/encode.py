@@ -291,7 +291,14 @@ def _ending(settings: Settings) -> dict[str, Any]:
     return {"type": "semantic_vad", "eagerness": _EAGERNESS[settings.patience]}
 
 
-_Extension = events.ReplyDucked | events.ReplyRestored | events.LimitApproached | events.Ponged
+_Extension = (
+    events.ReplyDucked
+    | events.ReplyHeld
+    | events.ReplyRestored
+    | events.LimitApproached
+    | events.Ponged
+)
+_REPLY = {events.ReplyDucked: "ducked", events.ReplyHeld: "held", events.ReplyRestored: "restored"}
 
 
 def _extension(event: _Extension) -> str:
@@ -302,8 +309,7 @@ def _extension(event: _Extension) -> str:
         return json.dumps(
             {"type": "duologue.limit.near", "item_id": event.item_id, "remaining_ms": left}
         )
-    kind = "ducked" if isinstance(event, events.ReplyDucked) else "restored"
-    return json.dumps({"type": f"duologue.reply.{kind}", "item_id": event.item_id})
+    return json.dumps({"type": f"duologue.reply.{_REPLY[type(event)]}", "item_id": event.item_id})
 
 
 def _turn_committed(event: events.TurnCommitted) -> Iterator[BaseModel]:

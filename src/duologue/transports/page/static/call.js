@@ -318,6 +318,7 @@ export class Call {
       this.#gate.duck();
       this.#on.ducked(true);
     },
+    "duologue.reply.held": ({ item_id }) => this.#speaker.hold(item_id),
     "duologue.reply.restored": ({ item_id }) => {
       this.#speaker.restore(item_id);
       this.#gate.restore();

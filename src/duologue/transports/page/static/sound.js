@@ -165,7 +165,12 @@ export class Speaker {
     this.#node.port.postMessage({ gain: DUCKED, within: DUCK, item });
   }
 
-  /** Play it at full level again. */
+  /** Play nothing of it, until it is restored. */
+  hold(item) {
+    this.#node.port.postMessage({ hold: item });
+  }
+
+  /** Play it on, at full level. */
   restore(item) {
     this.#node.port.postMessage({ gain: 1, within: RESTORE, item });
   }

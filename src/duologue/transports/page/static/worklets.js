@@ -1,6 +1,7 @@
 // The audio thread's part: one processor takes the microphone in, one plays replies.
 
 const WIRE_RATE = 24000; // hertz of PCM16 on the line
+const HUSH = 0.005; // seconds until a reply that is held is silent; faster clicks
 const REPORT = 4; // quanta of 128 samples between two reports of the player: 21 ms
 
 /** Changes the rate of a stream: a windowed sinc at every output sample. */
@@ -93,7 +94,8 @@ class Capture extends AudioWorkletProcessor {
  * Plays one reply at a time from a queue.
  *
  * Takes {push: Int16Array, item}, {finish: item} (no more will come), {gain, within: seconds, item}
- * (play it louder or quieter; every item begins at 1) and {clear: true}.
+ * (play it louder or quieter; every item begins at 1), {hold: item} (play nothing until the next gain)
+ * and {clear: true}.
  * Posts {started: item, at: seconds}, {ended: item, underruns}, {cleared: item or null, played}, and
  * {played, level: 0..1 of the newest 21 ms, the gain included, at: seconds}.
  * `played` counts samples of the item, no silence.
@@ -120,11 +122,12 @@ class Player extends AudioWorkletProcessor {
     this.energy = 0; // of the quanta since the last report
     this.gain = this.target = 1;
     this.step = 0; // of the gain, a sample
+    this.held = false;
   }
 
-  #take({ push, item, finish, gain, within, clear }) {
+  #take({ push, item, finish, gain, within, hold, clear }) {
     if (clear) {
-      if (this.running) this.fading = true; // one more quantum, or it would click
+      if (this.running && !this.#isSilent) this.fading = true; // one more quantum, or it would click
       else this.#clear();
     } else if (push) {
       if (item !== this.item) this.#reset(item);
@@ -132,11 +135,24 @@ class Player extends AudioWorkletProcessor {
       this.have += push.length;
     } else if (gain !== undefined) {
       if (item !== this.item) return;
-      this.target = gain;
-      this.step = (gain - this.gain) / (within * sampleRate);
+      this.held = false;
+      this.#turn(gain, within);
+    } else if (hold !== undefined) {
+      if (hold !== this.item) return;
+      this.held = true;
+      this.#turn(0, HUSH);
     } else if (finish === this.item) {
       this.finished = true;
     }
+  }
+
+  #turn(gain, within) {
+    this.target = gain;
+    this.step = (gain - this.gain) / (within * sampleRate);
+  }
+
+  get #isSilent() {
+    return this.held && this.gain <= 0;
   }
 
   #clear() {
@@ -145,7 +161,7 @@ class Player extends AudioWorkletProcessor {
   }
 
   process(_, [[output]]) {
-    if (this.item === null) return true;
+    if (this.item === null || this.#isSilent) return true;
     if (!this.running && (this.have >= this.preRoll || this.finished)) {
       this.running = true;
       if (this.have && !this.played) this.port.postMessage({ started: this.item, at: currentTime });

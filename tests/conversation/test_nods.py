@@ -1,0 +1,148 @@
+"""A nod lets the reply go on; what is no nod stops it, where it was held."""
+
+import asyncio
+
+import pytest
+
+from calls import HELLO, Call, call
+from duologue.audio import INPUT_RATE, AudioChunk, silence
+from duologue.conversation.events import (
+    PlaybackTruncated,
+    ReplyDone,
+    ReplyDucked,
+    ReplyHeld,
+    ReplyRestored,
+    ServerEvent,
+    TurnStarted,
+)
+from duologue.conversation.floor import State
+from duologue.errors import ModelFailed
+from duologue.settings import Settings
+from duologue.testing import ScriptedModel, say, tone
+
+FIXED = Settings(patience="fixed")
+MARKS = (ReplyDucked, ReplyHeld, ReplyRestored, TurnStarted)
+
+
+class Listener(ScriptedModel):
+    """Says something long, and writes down what is said into it, when it may."""
+
+    def __init__(self, words: str | Exception, seconds: float = 8.0) -> None:
+        super().__init__([HELLO, say("La. ", seconds)], transcript="")
+        self.words, self.heard = words, list[AudioChunk]()
+        self.may = asyncio.Event()
+        self.may.set()
+
+    async def transcribe(
+        self, utterance: AudioChunk, language: str = "", listener: str = ""
+    ) -> tuple[str, str]:
+        self.heard.append(utterance)
+        await self.may.wait()
+        if isinstance(self.words, Exception):
+            raise self.words
+        return self.words, language or listener or "en"
+
+
+def quiet(seconds: float) -> AudioChunk:
+    return silence(seconds, INPUT_RATE)
+
+
+def ended(c: Call) -> bool:
+    """Whether the reply was played to its end."""
+    return c.session._dialogue.state is State.LISTENING
+
+
+async def talked_into(c: Call, *sounds: AudioChunk) -> list[type[ServerEvent]]:
+    """What the client is told when these sounds come 2 s into the reply."""
+    await c.live(tone(1), quiet(0.5))
+    assert not ended(c)
+    await c.live(quiet(2))
+    before = len(c.line.sent)
+    await c.live(*sounds)
+    return [type(event) for event in c.line.sent[before:] if isinstance(event, MARKS)]
+
+
+async def test_the_reply_is_held_for_a_nod_and_goes_on_to_its_end() -> None:
+    model = Listener("Uh-huh.")
+    async with call(model, FIXED) as c:
+        seen = await talked_into(c, tone(0.4), quiet(1))
+        assert seen == [ReplyDucked, ReplyHeld, ReplyRestored]
+        await c.live(quiet(4.7))
+        assert not ended(c)  # it ends as much later as it was held
+        await c.live(quiet(0.5))
+        assert ended(c)
+        (turn,) = c.record.saved
+        assert turn.timings.heard == 8.0
+        assert turn.status == "completed"
+        assert len(model.prompts) == 1  # nobody answers a nod
+        (sound,) = model.heard[-1:]
+        assert sound.duration == pytest.approx(0.4 + 0.3 + 0.1, abs=0.1)
+
+
+async def test_a_word_that_is_none_stops_it_where_it_was_held() -> None:
+    model = Listener("Wait.")
+    async with call(model, FIXED) as c:
+        seen = await talked_into(c, tone(0.4), quiet(1))
+        assert seen == [ReplyDucked, ReplyHeld, TurnStarted]
+        first, second = c.record.saved
+        assert first.status == "interrupted"
+        assert first.timings.heard == pytest.approx(2.25, abs=0.1)
+        assert len(model.prompts) == 2
+        assert second.utterance.duration == pytest.approx(0.4 + 0.3 + 0.5, abs=0.2)
+
+
+async def test_without_words_it_was_nothing() -> None:
+    async with call(Listener(""), FIXED) as c:
+        assert await talked_into(c, tone(0.4), quiet(1)) == [ReplyDucked, ReplyHeld, ReplyRestored]
+        assert len(c.record.saved) == 1
+
+
+async def test_long_speech_stops_it_whatever_it_says() -> None:
+    async with call(Listener("Yeah."), FIXED) as c:
+        assert await talked_into(c, tone(1.5), quiet(1)) == [ReplyDucked, ReplyHeld, TurnStarted]
+
+
+@pytest.mark.parametrize("words", [ModelFailed("broken"), RuntimeError("a fault")])
+async def test_an_ear_that_fails_lets_nobody_be_ignored(words: Exception) -> None:
+    async with call(Listener(words), FIXED) as c:
+        assert await talked_into(c, tone(0.4), quiet(1)) == [ReplyDucked, ReplyHeld, TurnStarted]
+
+
+async def test_an_ear_that_is_late_lets_nobody_be_ignored() -> None:
+    model = Listener("Yeah.")
+    async with call(model, FIXED) as c:
+        await c.live(tone(1), quiet(2.5))
+        model.may.clear()
+        await c.live(tone(0.4), quiet(1))
+        model.may.set()
+        await c.live(quiet(0.2))
+        assert len(c.line.told(TurnStarted)) == 2
+
+
+async def test_assent_at_the_end_of_a_reply_may_be_its_answer() -> None:
+    async with call(Listener("Yes.", 3.0), FIXED) as c:
+        assert await talked_into(c, tone(0.4), quiet(1)) == [ReplyDucked, TurnStarted]
+
+
+async def test_a_client_that_cannot_hold_has_it_stopped_at_once() -> None:
+    async with call(Listener("Yeah."), FIXED, extensions=False) as c:
+        assert await talked_into(c, tone(0.4), quiet(1)) == [ReplyDucked, TurnStarted]
+
+
+async def test_a_client_that_truncates_what_is_held_is_believed() -> None:
+    model = Listener("Stop.")
+    async with call(model, FIXED) as c:
+        await talked_into(c, tone(0.4), quiet(0.5))
+        (done,) = c.line.told(ReplyDone)[:1]
+        assert done.item_id
+        c.line.push(PlaybackTruncated(done.item_id, 2.0))
+        await c.live(quiet(0.1))
+        assert c.record.saved[0].timings.heard == 2.0
+
+
+async def test_who_hangs_up_while_it_is_held_has_heard_it_so_far() -> None:
+    model = Listener("Yeah.")
+    async with call(model, FIXED) as c:
+        await talked_into(c, tone(0.3))
+    (turn,) = c.record.saved
+    assert turn.timings.heard == pytest.approx(2.25, abs=0.1)
