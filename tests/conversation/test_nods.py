@@ -16,7 +16,7 @@ from duologue.conversation.events import (
     TurnStarted,
 )
 from duologue.conversation.floor import State
-from duologue.errors import ModelFailed
+from duologue.errors import ModelFailed, ShuttingDown
 from duologue.settings import Settings
 from duologue.testing import ScriptedModel, say, tone
 
@@ -138,6 +138,17 @@ async def test_a_client_that_truncates_what_is_held_is_believed() -> None:
         c.line.push(PlaybackTruncated(done.item_id, 2.0))
         await c.live(quiet(0.1))
         assert c.record.saved[0].timings.heard == 2.0
+
+
+async def test_a_reply_that_is_held_is_heard_to_its_end_before_the_server_stops() -> None:
+    async with call(Listener("Wait."), FIXED) as c:
+        assert await talked_into(c, tone(0.3)) == [ReplyDucked, ReplyHeld]
+        draining = asyncio.create_task(c.session.drain(ShuttingDown("the server stops")))
+        await c.live(quiet(0.1))
+        assert c.line.told(ReplyRestored)
+        await c.live(quiet(6))
+        await draining
+        assert c.record.saved[0].timings.heard == 8.0
 
 
 async def test_who_hangs_up_while_it_is_held_has_heard_it_so_far() -> None:

@@ -158,6 +158,7 @@ class Dialogue:
         self._asking = Asking(
             session_id, detector, capabilities, conversation, self._replies.tools.offer
         )
+        self._ducked = ""  # the item that sounded as the user may have begun to interrupt
         self._quiet = 0.0  # seconds for which nobody has had the floor
         self._quiet_since = 0.0  # where in the incoming audio they began
         self._draining = False
@@ -633,6 +634,8 @@ class Dialogue:
         self._draining = True
         if self.state is State.EARLY:
             self._follow(self._detector.commit())
+        elif self.state is State.DUCKED:
+            self._clear()  # nobody listens on, to whom the reply would have to give way
 
     def _leave(self, event: ClientLeft) -> None:
         if self._speaks_beside:
@@ -727,18 +730,18 @@ class Dialogue:
 
     def _change_sound(self, action: Action, *, nodded: bool) -> None:
         """The reply is played in another way."""
-        item_id = self._replies.sounding
         if action is Action.DUCK:
             metrics.record_duck()
-            self._send(ReplyDucked(item_id))
+            self._ducked = self._replies.sounding
+            self._send(ReplyDucked(self._ducked))
         elif action is Action.HOLD:
             self._replies.hold()
-            self._send(ReplyHeld(item_id))
+            self._send(ReplyHeld(self._ducked))
         else:
             if nodded:
                 metrics.record_nod()
             self._replies.go_on()
-            self._send(ReplyRestored(item_id))
+            self._send(ReplyRestored(self._ducked))
 
     def _stop_replies(self, event: Event) -> None:
         """Stop what is made and what sounds.
