@@ -430,6 +430,20 @@ async def test_a_clock_that_jumps_harms_no_turn() -> None:
         assert [done.reason for done in c.line.told(ReplyDone)] == ["completed"] * 2
 
 
+@pytest.mark.parametrize("windows", range(306, 316))
+async def test_who_speaks_just_as_the_turn_can_be_gone_on_with_no_more_loses_no_word(
+    windows: int,
+) -> None:
+    # After 10 s of silence, 312.5 windows, the turn is closed, perhaps by the first window of speech.
+    model = ScriptedModel([say("Yes.")], gate=asyncio.Semaphore(0))
+    async with call(model) as c:
+        await c.hear(tone(1.024), silence(windows * 0.032, INPUT_RATE), tone(0.512))
+        await c.hear(silence(1.5, INPUT_RATE))
+        spoken = model.prompts[-1].utterance.samples
+        loud = np.count_nonzero(np.abs(spoken) > 0.01) / INPUT_RATE
+        assert loud == pytest.approx(0.5, abs=0.1) or loud == pytest.approx(1.5, abs=0.1)
+
+
 async def test_who_talks_on_over_the_time_limit_is_not_talked_over_and_loses_no_word() -> None:
     gate = asyncio.Semaphore(0)
     model = ScriptedModel([say("One. ", 4.0), say("Two.", 4.0)], gate=gate)

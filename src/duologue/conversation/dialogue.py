@@ -564,6 +564,9 @@ class Dialogue:
                 self._send(LimitApproached(item.id if item else None, event.left))
             case WordsWanted(number, sound):
                 self._replies.effects.append(Weigh(number, sound))
+            case SpeechStarted() if self.state is State.AWAITED:
+                self._follow(TurnSealed())  # a moment ago, in the same piece of sound
+                self._follow_detector(event)
             case _ if self._overlaps:
                 self._follow_beside(event)
             case TurnEnded() if not self._detector.settings.create_response:

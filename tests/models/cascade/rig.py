@@ -80,7 +80,7 @@ def left_open() -> Iterator[list[str]]:
 
 
 def _streams() -> list[AsyncGeneratorType[object, object]]:
-    made = (thing for thing in gc.get_objects() if isinstance(thing, AsyncGeneratorType))
+    made = (thing for thing in gc.get_objects() if type(thing) is AsyncGeneratorType)
     return [thing for thing in made if _CLIENTS & {*Path(thing.ag_code.co_filename).parts}]
 
 
