@@ -439,6 +439,14 @@ def test_words_that_nobody_tells_in_time_are_an_interruption() -> None:
     assert SpeechPaused in kinds(follow(detector, quiet(0.1)))
 
 
+def test_who_is_not_understood_for_three_seconds_interrupts_with_all_that_was_said() -> None:
+    blips = [sound for _ in range(5) for sound in (tone(0.128), quiet(0.512))]
+    _, events = interrupted(tone(0.256), quiet(0.128), *blips)
+    assert SpeechStarted in kinds(events)
+    started = events[kinds(events).index(SpeechStarted)]
+    assert at(started) == pytest.approx(1.024 - 0.3, abs=2 * WINDOW_SECONDS)
+
+
 def test_a_nod_that_goes_on_is_asked_about_again() -> None:
     detector, _ = interrupted(tone(0.3), quiet(0.096))
     assert follow(detector, tone(0.2)) == []

@@ -47,7 +47,7 @@ _BREAK = 2  # silence in it after which its words are asked for
 _NODDED = 6  # silence after a nod with which it is one
 _TOO_LATE = 20  # silence in which its words must be known, else it is an interruption
 _LONG = 28  # speech that is an interruption, whatever it says: 0.9 s
-_WEIGHED = 3.0  # seconds of it that are kept
+_WEIGHED = 3.0  # seconds after which it is an interruption in any case, for no more of it is kept
 _REOPEN = 1.0  # seconds of a reply during which going on means: I had not finished
 _LINGER = 10.0  # seconds that an ended turn stays open when no reply comes
 _WARNING = 5.0  # seconds before the time limit at which it is told of
@@ -441,6 +441,7 @@ class TurnDetector:
     def _weigh(self, doubt: "_Doubt") -> Iterator[DetectorEvent]:
         """Find out whether it is a nod; what nobody can tell of in time is an interruption."""
         late = doubt.silent >= _TOO_LATE and not doubt.said
+        late = late or doubt.windows * _SECONDS >= _WEIGHED
         if doubt.said is Said.SPEECH or doubt.speech >= _LONG or late:
             if begun := self.believe():
                 yield begun
