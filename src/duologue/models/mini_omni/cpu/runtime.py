@@ -30,6 +30,7 @@ from duologue.models.mini_omni.nets.snac_stream import (
 )
 from duologue.models.mini_omni.nets.window import exact, pooled
 from duologue.models.mini_omni.runtime import Floats, Logits, Span, Tokens
+from duologue.system import memory
 from duologue.system.openvino import ov
 
 _PIECES = 2  # of the encoder: others have their next frame in between; 150 ms each without AMX
@@ -59,6 +60,7 @@ class CpuRuntime:
             pool: the encoder computes one in three of the silent positions, not all.
             threads: that compute.
         """
+        memory.keep_none()
         full = precision == "fp32"
         self._pool, self._positions = pool, checkpoint.encoder.frames
         self.shape, self.snac = checkpoint.language_model, checkpoint.snac
