@@ -12,6 +12,7 @@ import asyncio
 import importlib.util
 import time
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -183,37 +184,35 @@ def nods(clips: Sequence[Clip], ears: Ears) -> None:
         "nods": asyncio.run(listener.speak(listener.NODS)),
         "stops": asyncio.run(listener.speak(listener.STOPS)),
     }
-    if clips and (short := barge_in.speech_of([clip for clip in clips if clip.kind == "short"])):
+    if short := barge_in.speech_of([clip for clip in clips if clip.kind == "short"]):
         kinds["short"] = asyncio.run(listener.heard(short))
     print(
         "\nA listener's short words (made; and recorded short commands), without and with an ear:"
     )
     print(f"{'':36}{'stopped':>8}{'silent in 500 ms':>18}")
+    ways = product((-np.inf, -20.0), kinds.items(), (0, -10, -20), (False, True))
     with open_gate() as gate:
-        for echo in (-np.inf, -20.0):
+        for echo, (name, words), decibels, weighed in ways:
+            reactions = [
+                barge_in.react(
+                    barge_in.as_loud_as_speech(word.sound, decibels),
+                    ears,
+                    gate,
+                    said[number % len(said)],
+                    replies[number % len(replies)],
+                    echo,
+                    word.said if weighed else None,
+                )
+                for number, word in enumerate(words)
+            ]
+            stopped = [one for one in reactions if one.stopped is not None]
+            soon = [one for one in stopped if (one.held or one.stopped or 0) <= _SOON]
             title = "headphones" if np.isinf(echo) else f"echo at {echo:.0f} dB"
-            for name, words in kinds.items():
-                for decibels in (0, -10, -20):
-                    for weighed in (False, True):
-                        reactions = [
-                            barge_in.react(
-                                barge_in.as_loud_as_speech(word.sound, decibels),
-                                ears,
-                                gate,
-                                said[number % len(said)],
-                                replies[number % len(replies)],
-                                echo,
-                                word.said if weighed else None,
-                            )
-                            for number, word in enumerate(words)
-                        ]
-                        stopped = [one for one in reactions if one.stopped is not None]
-                        soon = [one for one in stopped if (one.held or one.stopped or 0) <= _SOON]
-                        ear = "with an ear" if weighed else ""
-                        print(
-                            f"{name:6}{decibels:4d} dB, {title:15}{ear:12}"
-                            f"{len(stopped) / len(words):7.0%}{len(soon) / len(words):18.0%}"
-                        )
+            ear = "with an ear" if weighed else ""
+            print(
+                f"{name:6}{decibels:4d} dB, {title:15}{ear:12}"
+                f"{len(stopped) / len(words):7.0%}{len(soon) / len(words):18.0%}"
+            )
 
 
 def _times(times: Sequence[float | None]) -> str:

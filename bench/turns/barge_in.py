@@ -24,12 +24,8 @@ from duologue.turns.words import Said
 _ONSET = 3.0  # seconds of the reply before the sound begins
 _LISTEN = 2.5  # seconds after its onset that are watched
 _USER = 0.05  # level of the user's speech
-_DUCKED, _DUCK, _RESTORE, _HUSH = (
-    10 ** (-15 / 20),
-    0.05,
-    0.1,
-    0.005,
-)  # as the page does it (`sound.js`)
+_DUCKED, _DUCK, _RESTORE = 10 ** (-15 / 20), 0.05, 0.1  # as the page does it (`sound.js`)
+_HUSH = 0.005  # the same (`worklets.js`)
 _HEARS = 0.2  # seconds that an ear takes for a word or two, beside a reply that is made
 _OBEYS = 0.02  # seconds until what the server has decided is done to the sound that is rendered
 _LATE = 0.08  # seconds from there through the loudspeaker and the room to the microphone
