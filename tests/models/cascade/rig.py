@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import AsyncGeneratorType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,21 +92,21 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def abandon(task: "asyncio.Task[object]") -> None:
+async def abandon(task: "asyncio.Task[Any]") -> None:
     """Cancel a task, however long that takes."""
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def abandon_at_once(task: "asyncio.Task[object]") -> None:
+async def abandon_at_once(task: "asyncio.Task[Any]") -> None:
     """Cancel a task, which must wait for nothing."""
     task.cancel()
     await ends_at_once(task)
     assert task.cancelled()
 
 
-async def ends_at_once(task: "asyncio.Task[object]") -> None:
+async def ends_at_once(task: "asyncio.Task[Any]") -> None:
     """See to it that a task ends without waiting for anything."""
     for _ in range(_ROUNDS):
         await asyncio.sleep(0)
