@@ -220,6 +220,17 @@ async def test_a_nod_lets_the_reply_go_on_to_its_end(
     heard = [_levels(sound.samples, sound.rate) for sound in (await page.track("speaker")).sounds()]
     audible = np.count_nonzero(np.concatenate(heard) > 0.01) / 100
     assert audible == pytest.approx(6, abs=0.1)
+    await expect(page.bubbles).to_have_count(2)
+    nod = page.bubbles.nth(1).locator(".nod")
+    await expect(nod).to_have_count(1)
+    await expect(nod).to_be_hidden()
+    await page.tab.get_by_label("Show what I said meanwhile").check()
+    await expect(nod).to_contain_text("Uh-huh.")
+    await nod.get_by_role("button").click()
+    await expect(nod.locator("audio")).to_have_js_property("paused", value=False)
+    assert await nod.locator("audio").evaluate("player => player.duration") > 0.5
+    await page.tab.reload()
+    await expect(nod).to_be_visible()
 
 
 async def test_a_word_that_is_no_nod_stops_the_reply_where_it_was_held(

@@ -1,24 +1,29 @@
 """A nod lets the reply go on; what is no nod stops it, where it was held."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from calls import HELLO, Call, call
 from duologue.audio import INPUT_RATE, AudioChunk, silence
 from duologue.conversation.events import (
+    ErrorOccurred,
+    ItemAdded,
     PlaybackTruncated,
     ReplyDone,
     ReplyDucked,
     ReplyHeld,
+    ReplyRequested,
     ReplyRestored,
     ServerEvent,
     TurnStarted,
 )
 from duologue.conversation.floor import State
+from duologue.conversation.items import ReplyChunk
 from duologue.errors import ModelFailed, ShuttingDown
 from duologue.settings import Settings
-from duologue.testing import ScriptedModel, say, tone
+from duologue.testing import ScriptedModel, say, settle, tone
 
 FIXED = Settings(patience="fixed")
 MARKS = (ReplyDucked, ReplyHeld, ReplyRestored, TurnStarted)
@@ -27,8 +32,13 @@ MARKS = (ReplyDucked, ReplyHeld, ReplyRestored, TurnStarted)
 class Listener(ScriptedModel):
     """Says something long, and writes down what is said into it, when it may."""
 
-    def __init__(self, words: str | Exception, seconds: float = 8.0) -> None:
-        super().__init__([HELLO, say("La. ", seconds)], transcript="")
+    def __init__(
+        self,
+        words: str | Exception,
+        seconds: float = 8.0,
+        script: Sequence[ReplyChunk] = (),
+    ) -> None:
+        super().__init__([HELLO, *(script or [say("La. ", seconds)])], transcript="")
         self.words, self.heard = words, list[AudioChunk]()
         self.may = asyncio.Event()
         self.may.set()
@@ -77,6 +87,46 @@ async def test_the_reply_is_held_for_a_nod_and_goes_on_to_its_end() -> None:
         assert len(model.prompts) == 1  # nobody answers a nod
         (sound,) = model.heard[-1:]
         assert sound.duration == pytest.approx(0.4 + 0.3 + 0.1, abs=0.1)
+
+
+async def test_a_nod_is_an_item_that_no_model_reads() -> None:
+    model = Listener("Uh-huh.")
+    async with call(model, FIXED) as c:
+        await talked_into(c, tone(0.4), quiet(1))
+        (restored,) = c.line.told(ReplyRestored)
+        (added,) = c.line.told(ItemAdded)
+        assert added.item.id == restored.nod_id
+        assert (added.item.role, added.item.words, added.item.nod) == ("user", "Uh-huh.", True)
+        assert added.item.seconds == pytest.approx(0.4 + 0.3 + 0.1, abs=0.1)
+        assert added.previous_id == restored.item_id
+        await c.live(quiet(6), tone(1), quiet(1))
+        assert [item.words for item in model.prompts[-1].items if item.role == "user"] == [
+            "hello there"
+        ]
+        first, second = c.record.conversation.turns()
+        assert [nod.id for nod in first.nods] == [added.item.id]
+        assert not second.nods
+
+
+async def test_a_nod_is_nothing_to_answer() -> None:
+    model = Listener("Uh-huh.")
+    async with call(model, FIXED) as c:
+        await talked_into(c, tone(0.4), quiet(1))
+        await c.live(quiet(6))
+        c.line.push(ReplyRequested())
+        await settle()
+        (refused,) = c.line.told(ErrorOccurred)
+        assert "nothing to answer" in str(refused.error)
+        assert len(model.prompts) == 1
+
+
+async def test_assent_to_a_question_is_its_answer() -> None:
+    model = Listener("Yes.", script=[say("Do you like it? ", 2.0), say("La. ", 8.0)])
+    async with call(model, FIXED) as c:
+        assert await talked_into(c, tone(0.4), quiet(1)) == [ReplyDucked, ReplyHeld, TurnStarted]
+    model = Listener("Yes.", script=[say("You like it! ", 2.0), say("La. ", 8.0)])
+    async with call(model, FIXED) as c:
+        assert await talked_into(c, tone(0.4), quiet(1)) == [ReplyDucked, ReplyHeld, ReplyRestored]
 
 
 async def test_a_word_that_is_none_stops_it_where_it_was_held() -> None:

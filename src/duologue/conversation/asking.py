@@ -126,7 +126,7 @@ class Asking:
         return prompt
 
     def _question_of(self, asked: ReplyRequested) -> Question:
-        items = [item for item in self._conversation if not item.superseded]
+        items = self._conversation.for_models()
         if asked.input is not None:
             items = [self._item_of(part) for part in asked.input]
         spoken = next((item for item in reversed(items) if item.role != "system"), None)

@@ -16,7 +16,6 @@ from duologue.conversation.effects import (
     Refuse,
     Save,
     Send,
-    Weigh,
 )
 from duologue.conversation.events import (
     AudioCleared,
@@ -76,6 +75,7 @@ from duologue.conversation.floor import (
     UserSpeaks,
 )
 from duologue.conversation.items import Conversation, Item, copy
+from duologue.conversation.nods import Nods
 from duologue.conversation.overhearing import Overhearing
 from duologue.conversation.prompt import Capabilities, usable
 from duologue.conversation.replies import Replies
@@ -103,7 +103,6 @@ from duologue.turns.events import (
     TurnEnded,
     WordsWanted,
 )
-from duologue.turns.words import Said, weigh
 
 _ANSWERING = (State.AWAITED, State.THINKING, State.SPEAKING, State.DUCKED)
 """A reply is made, and the client may know of it."""
@@ -158,6 +157,7 @@ class Dialogue:
         self._asking = Asking(
             session_id, detector, capabilities, conversation, self._replies.tools.offer
         )
+        self._nods = Nods(conversation, self._replies)
         self._ducked = ""  # the item that sounded as the user may have begun to interrupt
         self._quiet = 0.0  # seconds for which nobody has had the floor
         self._quiet_since = 0.0  # where in the incoming audio they began
@@ -250,11 +250,9 @@ class Dialogue:
                 self._advance()
             case EndOfTurnAnswered(pause, probability):
                 self._detector.answer(pause, probability)
-            case WordsTold(number, words):
-                language = self._detector.settings.language
-                # Where nobody knows, nobody shall be ignored.
-                said = Said.SPEECH if words is None else weigh(words, language)
-                self._detector.judge(number, said)
+            case WordsTold():
+                said = self._nods.weigh(event, self._detector.settings.language)
+                self._detector.judge(event.number, said)
             case Overheard():
                 self._replies.effects += self._overhearing.hear(event)
             case Transcribed():
@@ -562,8 +560,8 @@ class Dialogue:
             case LimitNear():
                 item = None if self._speech.is_committed else self._speech.item
                 self._send(LimitApproached(item.id if item else None, event.left))
-            case WordsWanted(number, sound):
-                self._replies.effects.append(Weigh(number, sound))
+            case WordsWanted():
+                self._nods.ask(event)
             case SpeechStarted() if self.state is State.AWAITED:
                 self._follow(TurnSealed())  # a moment ago, in the same piece of sound
                 self._follow_detector(event)
@@ -741,10 +739,12 @@ class Dialogue:
             self._replies.hold()
             self._send(ReplyHeld(self._ducked))
         else:
+            self._replies.go_on()
             if nodded:
                 metrics.record_nod()
-            self._replies.go_on()
-            self._send(ReplyRestored(self._ducked))
+                self._nods.add(self._ducked)
+            else:
+                self._send(ReplyRestored(self._ducked))
 
     def _stop_replies(self, event: Event) -> None:
         """Stop what is made and what sounds.

@@ -490,9 +490,13 @@ class ReplyHeld:
 
 @dataclass(frozen=True, slots=True)
 class ReplyRestored:
-    """`duologue.reply.restored`: The user did not interrupt: the reply goes on at its full level."""
+    """`duologue.reply.restored`: The user did not interrupt: the reply goes on at its full level.
+
+    `nod_id`: of the item that the user nodded with; empty: it was no nod.
+    """
 
     item_id: str
+    nod_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

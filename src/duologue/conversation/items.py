@@ -1,5 +1,6 @@
 """What a conversation consists of: items, in order, and the responses that made some of them."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -113,6 +114,7 @@ class Item:
         timings: how the end of what was said was found, and how long the answer took.
         continues: the item that this one goes on with: the user had not finished.
         superseded: the reply came before the user had finished; it is there for the client, not for models.
+        nod: the user assents to the reply that sounds; no model reads that, and nobody answers it.
         name: of the function.
         call_id: that joins a call and its output.
         tool: what it has of a server's tools; None: nothing.
@@ -130,6 +132,7 @@ class Item:
     timings: Timings = field(default_factory=Timings)
     continues: "Item | None" = None
     superseded: bool = False
+    nod: bool = False
     name: str = ""
     call_id: str = ""
     tool: ToolUse | None = None
@@ -162,6 +165,18 @@ class Item:
         """The length of its sound."""
         spoken = sum(chunk.audio.duration for chunk in self.spoken if chunk.audio)
         return spoken + (self.sound.duration if self.sound else 0.0)
+
+    def questions(self) -> list[float]:
+        """Where in its sound the questions end that the model asks, in seconds, as near as one can tell."""
+        ends, at = [], 0.0
+        for chunk in self.spoken:
+            seconds = chunk.audio.duration if chunk.audio else 0.0
+            ends += [
+                at + seconds * mark.end() / len(chunk.text)
+                for mark in re.finditer("[?\uff1f]", chunk.text)
+            ]
+            at += seconds
+        return ends
 
     def truncate(self, played: float) -> None:
         """Cut what the model said, sound and words, to the `played` seconds that reached the user's ear.
@@ -279,9 +294,19 @@ class Conversation:
         if item in self._items:
             self._items.remove(item)
 
+    def for_models(self) -> list[Item]:
+        """The items that models read, oldest first."""
+        return [item for item in self._items if not (item.superseded or item.nod)]
+
     def turns(self) -> list["Turn"]:
         """What was said and answered, oldest first."""
-        return [Turn(item) for item in self._items if item.sound]
+        turns: list[Turn] = []
+        for item in self._items:
+            if item.nod and turns:
+                turns[-1].nods.append(item)
+            elif item.sound:
+                turns.append(Turn(item))
+        return turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,9 +315,11 @@ class Turn:
 
     Attributes:
         item: what the user said.
+        nods: that were said into the reply.
     """
 
     item: Item
+    nods: list[Item] = field(default_factory=list, compare=False)
 
     @property
     def id(self) -> str:

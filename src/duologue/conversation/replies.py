@@ -53,6 +53,10 @@ from duologue.turns.patience import Patience
 
 logger = logging.getLogger(__name__)
 
+_ASKED, _ASKING = (
+    2.0,
+    0.5,
+)  # seconds after, and before, the end of a question in which it is answered
 _RUSHED = 0.25  # seconds by which sound comes too fast, from which a client plays nothing
 _HEARD, _SPOKEN = 10, 20  # tokens of a second of sound that comes in, and goes out: the API's rule
 
@@ -168,6 +172,16 @@ class Replies:
     def sounding(self) -> str:
         """The newest item that sounds."""
         return next(reply.item.id for reply in reversed(list(self._all())) if reply.item)
+
+    @property
+    def asks(self) -> bool:
+        """Whether a question has just been heard: a short answer is one, then."""
+        now = self.now if self._held_at is None else self._held_at
+        for reply in self._all():
+            at = now - (now if reply.response.sounds_at is None else reply.response.sounds_at)
+            if reply.item and 0 < at < reply.seconds + _ASKED:
+                return any(at - _ASKED <= asked <= at + _ASKING for asked in reply.item.questions())
+        return False
 
     def hear(self, seconds: float) -> None:
         """So much sound has come from the client."""

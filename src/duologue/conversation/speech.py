@@ -76,7 +76,7 @@ class Speech:
     def before(self) -> list[Item]:
         """The conversation, oldest first, but for what the user says now."""
         said = self.item.chain if self.item else []
-        return [item for item in self._conversation if item not in said and not item.superseded]
+        return [item for item in self._conversation.for_models() if item not in said]
 
     @property
     def _since_last_word(self) -> float:

@@ -7,8 +7,9 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from duologue.audio import INPUT_RATE, silence
+from duologue.conversation.items import Item
 from duologue.store.memory import History
-from duologue.testing import say, turn_items
+from duologue.testing import say, tone, turn_items
 from duologue.transports.page.turns import routes
 
 
@@ -45,6 +46,14 @@ async def test_a_turn_is_told_in_words_and_lengths() -> None:
     (turn,) = answer["turns"]
     assert (turn["user"], turn["reply"], turn["status"]) == ("Go on.", "A new answer.", "completed")
     assert (turn["heard"], turn["replied"], answer["earlier"]) == (1.0, 1.0, 0)
+
+
+async def test_a_nod_stands_with_the_reply_that_it_was_said_into() -> None:
+    history = _conversation(1)
+    record = history.conversation("anna", "talk")
+    record.save(Item("item_ub2", sound=tone(0.5), words="Uh-huh.", status="completed", nod=True))
+    (turn,) = (await _get(history)).json()["turns"]
+    assert turn["nods"] == [{"id": "b2", "user": "Uh-huh.", "heard": 0.5}]
 
 
 async def test_the_newest_of_three_hundred_turns_take_no_more_bytes_than_those_of_three() -> None:

@@ -253,13 +253,19 @@ def test_only_a_client_that_asks_for_extensions_is_told_that_the_session_answers
 
 
 def test_a_client_that_asks_for_it_is_told_to_play_quieter_or_nothing() -> None:
-    told = (events.ReplyDucked("a1"), events.ReplyHeld("a1"), events.ReplyRestored("a1"))
+    told = (
+        events.ReplyDucked("a1"),
+        events.ReplyHeld("a1"),
+        events.ReplyRestored("a1"),
+        events.ReplyRestored("a1", "u2"),
+    )
     assert encode(*told) == []
     encoder = Encoder("echo", extensions=True)
     assert [json.loads(text) for event in told for text in encoder.encode(event)] == [
         {"type": "duologue.reply.ducked", "item_id": "a1"},
         {"type": "duologue.reply.held", "item_id": "a1"},
         {"type": "duologue.reply.restored", "item_id": "a1"},
+        {"type": "duologue.reply.restored", "item_id": "a1", "nod_item_id": "u2"},
     ]
 
 

@@ -45,7 +45,8 @@ def routes(history: History) -> list[Route]:
 def shown(turns: Sequence[Turn]) -> list[dict[str, Any]]:
     """The turns in words and figures: what was said and answered, how long each took, how it ended.
 
-    `heard` and `replied` are the seconds of the two recordings; 0: there is none.
+    `heard` and `replied` are the seconds of the two recordings; 0: there is none. `nods` were said into the
+    reply, and did not stop it.
     """
     return [
         {
@@ -58,6 +59,14 @@ def shown(turns: Sequence[Turn]) -> list[dict[str, Any]]:
             # Another address after a truncation, so that no cache answers.
             "version": sum(len(chunk.audio.samples) for chunk in turn.reply if chunk.audio),
             "timings": turn.timings.summary() if _seconds(turn) else "",
+            "nods": [
+                {
+                    "id": nod.turn_id,
+                    "user": _line(nod.words or ""),
+                    "heard": round(nod.seconds, 1),
+                }
+                for nod in turn.nods
+            ],
         }
         for turn in turns
     ]

@@ -309,7 +309,10 @@ def _extension(event: _Extension) -> str:
         return json.dumps(
             {"type": "duologue.limit.near", "item_id": event.item_id, "remaining_ms": left}
         )
-    return json.dumps({"type": f"duologue.reply.{_REPLY[type(event)]}", "item_id": event.item_id})
+    told = {"type": f"duologue.reply.{_REPLY[type(event)]}", "item_id": event.item_id}
+    if isinstance(event, events.ReplyRestored) and event.nod_id:
+        told["nod_item_id"] = event.nod_id
+    return json.dumps(told)
 
 
 def _turn_committed(event: events.TurnCommitted) -> Iterator[BaseModel]:

@@ -1,8 +1,12 @@
 // The chat: the newest turns of the conversation, their words and their recordings.
 
+import { recall, remember } from "./memory.js";
+
 const AT_ONCE = 20; // turns; the rest waits behind a button, so that a long conversation costs no more than a short one
 const NEWS = 2; // turns that are asked for after a change: the newest, and the one before, which it may have cut short
 const NEARLY = 64; // pixels from the end: a line that comes while its reader scrolls back there leaves them short of it
+
+const NODS = "duologue nods"; // under which the browser remembers whether they are shown
 
 const ASIDE = { pending: "…", heard: "Your recording", replied: "The reply", gone: "The recording is gone.", away: "The recording cannot be fetched just now: play it again." };
 const OUTCOMES = { failed: "The model failed to answer.", interrupted: "interrupted" };
@@ -37,6 +41,12 @@ class Chat {
       const whole = target.scrollHeight - target.clientHeight;
       if (target.scrollTop > -Math.min(NEARLY, whole / 2)) target.scrollTop = 0;
     });
+    const nods = this.#find(".nods input");
+    nods.checked = recall("localStorage", NODS) === "shown";
+    nods.onchange = () => {
+      remember("localStorage", NODS, nods.checked ? "shown" : "");
+      this.#settle();
+    };
     root.addEventListener("play", ({ target }) => this.#silenceOthers(target), true);
     const listen = ({ detail }) => {
       if (root.isConnected) this.#follow(detail);
@@ -168,13 +178,14 @@ class Chat {
       rewrite(entry.user, [said ? words(said) : aside(unknown), player]);
     }
     const ended = turn.status !== "in_progress";
-    const same = before && ["reply", "status", "version", "timings"].every((name) => before[name] === turn[name]);
+    const kin = ["reply", "status", "version", "timings"].every((name) => before?.[name] === turn[name]);
+    const same = kin && before.nods.length === turn.nods.length;
     if (same || !hasReply(turn)) return;
     const told = ended ? [OUTCOMES[turn.status], turn.timings].filter(Boolean).join(" · ") : "";
     const heard = ended && turn.version > 0;
     const kept = before?.version === turn.version && before.status !== "in_progress";
     const player = kept ? entry.bot.querySelector(".player") : heard && recording(turn, "mp3", turn.replied, "the reply");
-    rewrite(entry.bot, [turn.reply ? words(turn.reply) : heard && aside(ASIDE.replied), player, told && aside(told)]);
+    rewrite(entry.bot, [turn.reply ? words(turn.reply) : heard && aside(ASIDE.replied), player, told && aside(told), ...turn.nods.map(nodded)]);
   }
 
   #remove(id) {
@@ -241,6 +252,8 @@ class Chat {
   #settle() {
     this.#find(".placeholder").hidden = this.#shown.size > 0 || this.#pending !== null;
     this.#find(".earlier").hidden = this.#earlier === 0;
+    this.#find(".nods").hidden = !this.#find(".nod");
+    this.#root.toggleAttribute("data-nods", this.#find(".nods input").checked);
   }
 }
 
@@ -267,6 +280,13 @@ function make(tag, className, text = "") {
 // With an end of line, as who copies a conversation wants it.
 const words = (text) => make("p", "words", `${text}\n`);
 const aside = (text) => make("p", "aside", `${text}\n`);
+
+/** What the user said into a reply that went on. */
+function nodded({ id, user, heard }) {
+  const line = make("div", "nod");
+  line.append(aside(`You, meanwhile: ${user}`), recording({ id, version: 0 }, "wav", heard, "what you said meanwhile"));
+  return line;
+}
 
 function message(side) {
   const element = make("li", `message ${side}`);

@@ -1,6 +1,7 @@
 // The component: what is seen of a call, and its buttons.
 
 import { Call } from "./call.js";
+import { recall, remember } from "./memory.js";
 import { DOING, NOTED } from "./words.js";
 
 const SETTLE = 20; // milliseconds: events that come together make one update of the chat
@@ -279,24 +280,5 @@ class Panel {
     };
     addEventListener("pagehide", hide);
     observer.observe(document.body, { childList: true, subtree: true });
-  }
-}
-
-const memory = new Map(); // where the browser keeps nothing: in private windows, in other people's frames
-
-/** What was remembered there, or null; in this page at least, if the browser keeps nothing. */
-function recall(storage, key) {
-  try {
-    return memory.get(storage + key) ?? window[storage].getItem(key);
-  } catch {
-    return null;
-  }
-}
-
-function remember(storage, key, value) {
-  try {
-    window[storage].setItem(key, value);
-  } catch {
-    memory.set(storage + key, value);
   }
 }
