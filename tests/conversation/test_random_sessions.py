@@ -61,6 +61,7 @@ from duologue.conversation.events import (
     ReplyItemAdded,
     ReplyRequested,
     ReplyRestored,
+    ReplyResumed,
     ReplyStarted,
     Report,
     ServerEvent,
@@ -225,9 +226,9 @@ class World:
             call = FunctionCall(name, "{}")
             self.receive(ChunkGenerated(self.making, ReplyChunk(call=call)))
 
-    def understand(self) -> None:
+    def understand(self, words: str) -> None:
         if self.making is not None:
-            self.receive(ChunkGenerated(self.making, ReplyChunk(user_text="hello")))
+            self.receive(ChunkGenerated(self.making, ReplyChunk(user_text=words)))
 
     def reach_limit(self) -> None:
         """The model has written as much as it may, and says how much that is."""
@@ -290,6 +291,10 @@ class World:
         item = self.answers[-back] if len(self.answers) >= back else "unknown"
         self.receive(PlaybackTruncated(item, heard))
 
+    def resume(self, back: int) -> None:
+        """The client wants a reply to go on that it names."""
+        self.receive(ReplyResumed(self.answers[-back] if len(self.answers) >= back else "unknown"))
+
     def play(self, back: int) -> None:
         if len(self.answers) >= back:
             self.receive(SoundSent(self.answers[-back]))
@@ -327,13 +332,14 @@ class World:
     def receive(self, event: ClientEvent | Report) -> None:
         if self.ended:
             return
-        self.line.forgotten += isinstance(event, ClearRequested)
+        self.line.forgotten += isinstance(event, ClearRequested | ReplyResumed)
         now = self.detector.settings
         self.line.overlaps = not now.interrupt_response and not now.half_duplex
         self._aside = isinstance(event, ReplyRequested) and not event.in_band
         effects = self.dialogue.receive(event, self.now)
         refused = any(isinstance(effect, Refuse) for effect in effects)
         stops = isinstance(event, ReplyCancelled) and event.response_id not in self.line.asides
+        stops = stops or isinstance(event, ReplyResumed)
         if stops and not refused:
             self.line.ducked = None  # who cancels a reply does not play it any more
         for effect in effects:
@@ -438,9 +444,10 @@ class World:
         assert self.line.items <= there
         assert there - self.line.items <= self.line.begun - self.line.committed  # broken off
         turns = self.conversation.turns()
-        samples = [s for turn in turns for s in turn.utterance.samples[::WINDOW]]
+        sounds = [item.sound for item in self.conversation if item.sound]
+        samples = [sample for sound in sounds for sample in sound.samples[::WINDOW]]
         numbers = [round(float(sample) * 1e5) for sample in samples if sample]
-        assert numbers == sorted(set(numbers)), "a window is in two turns, or out of place"
+        assert numbers == sorted(set(numbers)), "a window is in two items, or out of place"
         for item in self.conversation:
             if item.spoken:
                 assert "late" not in item.said
@@ -668,7 +675,7 @@ SOUNDS = [
 MODEL = [
     *[step("generate", st.sampled_from([0.0, 0.08, 0.5, 2.0]), LATE)] * 5,
     *[step("finish", LATE)] * 2,
-    step("understand"),
+    *[step("understand", st.sampled_from(["hello", "uh-huh", "", "go on", "go on"]))] * 2,
     *[step("generate_aside", st.sampled_from([0.0, 0.08, 2.0]))] * 2,
     step("finish_aside", LATE),
     step("reach_limit"),
@@ -691,6 +698,8 @@ WISHES = [
     step("cancel", st.integers(1, 3)),
     wish(ClearRequested()),
     wish(CutMarked()),
+    *[wish(ReplyResumed())] * 2,
+    step("resume", st.integers(1, 3)),
     wish(Pinged()),
     wish(ClientErred(InvalidEvent("what?"), "event_1")),
     *[step("change", st.sampled_from(CHANGES))] * 2,

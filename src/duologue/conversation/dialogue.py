@@ -48,6 +48,7 @@ from duologue.conversation.events import (
     ReplyHeld,
     ReplyRequested,
     ReplyRestored,
+    ReplyResumed,
     ReplyTruncated,
     Report,
     ServerEvent,
@@ -74,8 +75,8 @@ from duologue.conversation.floor import (
     UserPauses,
     UserSpeaks,
 )
+from duologue.conversation.interruptions import Interruptions
 from duologue.conversation.items import Conversation, Item, copy
-from duologue.conversation.nods import Nods
 from duologue.conversation.overhearing import Overhearing
 from duologue.conversation.prompt import Capabilities, usable
 from duologue.conversation.replies import Replies
@@ -106,6 +107,9 @@ from duologue.turns.events import (
 
 _ANSWERING = (State.AWAITED, State.THINKING, State.SPEAKING, State.DUCKED)
 """A reply is made, and the client may know of it."""
+
+_USERS = (State.HEARING, State.PAUSED, State.EARLY, State.AWAITED)
+"""The user has the floor, or may take it again."""
 
 _ASIDES = 4  # replies out of band at once: each takes a place of the model's
 _REST = 1.0  # seconds of a reply that are left, at least, where a nod lets it go on
@@ -157,7 +161,7 @@ class Dialogue:
         self._asking = Asking(
             session_id, detector, capabilities, conversation, self._replies.tools.offer
         )
-        self._nods = Nods(conversation, self._replies)
+        self._interruptions = Interruptions(conversation, self._replies)
         self._ducked = ""  # the item that sounded as the user may have begun to interrupt
         self._quiet = 0.0  # seconds for which nobody has had the floor
         self._quiet_since = 0.0  # where in the incoming audio they began
@@ -244,6 +248,7 @@ class Dialogue:
         match event:
             case ChunkGenerated(number, chunk):
                 self._replies.take(number, chunk)
+                self._interruptions.take_up(chunk, self._detector.settings.language)
                 self._advance()
             case ReplyEnded(number, error):
                 self._replies.end(number, error)
@@ -251,7 +256,7 @@ class Dialogue:
             case EndOfTurnAnswered(pause, probability):
                 self._detector.answer(pause, probability)
             case WordsTold():
-                said = self._nods.weigh(event, self._detector.settings.language)
+                said = self._interruptions.weigh(event, self._detector.settings.language)
                 self._detector.judge(event.number, said)
             case Overheard():
                 self._replies.effects += self._overhearing.hear(event)
@@ -280,6 +285,8 @@ class Dialogue:
                 self._request_reply(event)
             case ReplyCancelled():
                 self._cancel_reply(event)
+            case ReplyResumed():
+                self._resume_reply(event)
             case SettingsChanged():
                 self._change(event)
             case ItemCreated() | ItemRequested() | ItemRemoved():
@@ -427,6 +434,21 @@ class Dialogue:
             raise NoReply("Cancellation failed: no active response found")
         self._follow(event)
 
+    def _resume_reply(self, event: ReplyResumed) -> None:
+        """Let a reply go on that was stopped, in place of what the user says, and of the answer to that."""
+        if self._draining:
+            return
+        rest = self._interruptions.rest_of(event.item_id)  # or it is refused
+        self._asked = None
+        if self.state in _USERS or self._speaks_beside:
+            self._clear()
+        if self.is_answering:
+            self._follow(ReplyCancelled())
+        self._drop_prepared()
+        asked = replace(self._asking.completed(ReplyRequested()), aloud=True)
+        self._replies.take_up(rest, asked)
+        self._follow(asked)
+
     def _change(self, event: SettingsChanged) -> None:
         old, wanted = self._detector.settings, event.settings.tools
         new = usable(event.settings, self._capabilities)
@@ -561,7 +583,7 @@ class Dialogue:
                 item = None if self._speech.is_committed else self._speech.item
                 self._send(LimitApproached(item.id if item else None, event.left))
             case WordsWanted():
-                self._nods.ask(event)
+                self._interruptions.ask(event)
             case SpeechStarted() if self.state is State.AWAITED:
                 self._follow(TurnSealed())  # a moment ago, in the same piece of sound
                 self._follow_detector(event)
@@ -688,7 +710,8 @@ class Dialogue:
     def _do(self, action: Action, event: Event) -> None:
         match action:
             case Action.BEGIN_TURN:
-                self._speech.begin(event.at if isinstance(event, SpeechStarted) else None)
+                item = self._speech.begin(event.at if isinstance(event, SpeechStarted) else None)
+                self._interruptions.note(item)
             case Action.CONTINUE_TURN:
                 self._speech.go_on()
             case Action.COMMIT_TURN:
@@ -742,7 +765,7 @@ class Dialogue:
             self._replies.go_on()
             if nodded:
                 metrics.record_nod()
-                self._nods.add(self._ducked)
+                self._interruptions.add_nod(self._ducked)
             else:
                 self._send(ReplyRestored(self._ducked))
 

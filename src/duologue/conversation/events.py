@@ -133,6 +133,13 @@ class ItemRemoved(Wish):
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyResumed(Wish):
+    """`duologue.reply.resume`: Let the reply go on that has this item (None: the last) and was stopped."""
+
+    item_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CutMarked(Wish):
     """`duologue.cut.marked`: “You cut me off”, says the user of the newest turn."""
 
@@ -163,6 +170,7 @@ ClientEvent = (
     | ItemRequested
     | ItemRemoved
     | CutMarked
+    | ReplyResumed
     | Pinged
     | ClientErred
 )

@@ -46,6 +46,7 @@ from duologue.conversation.items import (
 )
 from duologue.conversation.prompt import Prompt
 from duologue.conversation.remote_tools import RemoteTools
+from duologue.conversation.stopped import Stopped
 from duologue.errors import DuologueError
 from duologue.timings import CutBy, Timings
 from duologue.tools import NO_TOOLS, Tools
@@ -88,6 +89,7 @@ class Reply:
         heard: seconds of the utterance that is answered.
         usage: what the model tells of the text.
         incomplete: it ends because it has as many tokens as it might have.
+        again: it is one that was stopped, and was taken up.
     """
 
     number: int
@@ -108,6 +110,7 @@ class Reply:
     heard: float = 0.0
     usage: Usage = Usage()  # noqa: RUF009  frozen
     incomplete: bool = False
+    again: bool = False
 
     @property
     def item(self) -> Item | None:
@@ -134,6 +137,7 @@ class Replies:
         tools: of servers, that replies may call.
         made: that the model makes, in secret or not.
         playing: that are made, and not played to their end.
+        stopped: the last one that was stopped while it sounded; None: none, or it was taken up.
     """
 
     def __init__(
@@ -144,6 +148,7 @@ class Replies:
         self.tools = RemoteTools(conversation, lambda effect: self.effects.append(effect))
         self.made: Reply | None = None
         self.playing: list[Reply] = []
+        self.stopped: Stopped | None = None
         self._held_at: float | None = None  # by the session's clock: what sounds is held since then
         self._lead = 0.0  # seconds by which sound came too fast for speech, since a reply sounds
         self._lead_at = now
@@ -207,6 +212,25 @@ class Replies:
             answers.response, answers.timings = response, timings
         timings.started = self.now - since
         self.made = self._begin(response, asked, prompt, since)
+
+    def take_up(self, rest: list[ReplyChunk], asked: ReplyRequested | None = None) -> None:
+        """Let the reply that is made be the rest of one that was stopped.
+
+        Args:
+            rest: of that one.
+            asked: by the client, for this alone; None: it is made in place of what the model makes.
+        """
+        self._count += 1
+        if asked:
+            response = Response(f"resp_{secrets.token_hex(12)}", timings=Timings(started=0.0))
+            self.made = Reply(self._count, response, asked, self.now, self.now)
+        elif not (self.made and self.made.ended):
+            assert self.made
+            self.effects.append(Drop(self.made.number))
+        assert self.made
+        self.made.number, self.made.ended, self.made.again = self._count, True, True
+        told = [replace(chunk, audio=None, text="") for chunk in self.made.waiting]
+        self.made.waiting = [*told, *rest]
 
     def start_aside(self, asked: ReplyRequested, prompt: Prompt) -> None:
         """Let the model make a reply out of band: it is sent as it is made, and nobody interrupts it."""
@@ -428,6 +452,8 @@ class Replies:
         """All that is made was played to its end."""
         self._end_hold()
         played, self.playing = self.playing, []
+        if any(reply.again for reply in played):
+            self.stopped = None
         for reply in played:
             if not reply.sealed:
                 reply.response.timings.heard = reply.item.seconds if reply.item else 0.0
@@ -468,13 +494,19 @@ class Replies:
             failed: the client does not get it.
             gone: the client has left; there is nobody to tell what was said.
         """
+        asked = self.asks
         self._end_hold()
         whole = whole or self._lead - (self.now - self._lead_at) >= _RUSHED
         made, self.made = self.made, None
         played, self.playing = self.playing, []
         if reason == "turn_detected" and (played or (made and made.seconds)):
             metrics.record_stop()
-        for reply in [*played, *([made] if made else [])]:
+        cut = [*played, *([made] if made else [])]
+        if sounding := next((one for one in cut if one.item and one.plays_until > self.now), None):
+            assert sounding.item
+            made_of_it = list(sounding.item.spoken)
+            self.stopped = Stopped(sounding.item, made_of_it, self.now, asked, sounding.again)
+        for reply in cut:
             # Stop first, then tell: a slow client must not delay the stop.
             if not reply.ended:
                 self.effects.append(Drop(reply.number))

@@ -450,8 +450,11 @@ class TurnDetector:
         elif doubt.said is Said.NOTHING or (doubt.said and doubt.silent >= _NODDED):
             self._doubt = None
             self._recent.clear()
-            kind = SpeechDenied if doubt.said is Said.NOTHING else Nodded
-            yield kind(self.position)
+            if doubt.said is Said.NOTHING:
+                yield SpeechDenied(self.position)
+            else:
+                self._before.clear()  # no sound is in two items
+                yield Nodded(self.position)
         elif doubt.silent >= _BREAK and not doubt.asked:
             self._questions += 1
             doubt.asked = self._questions

@@ -1,6 +1,7 @@
-"""What a few words mean that are said into a reply: whether they assent to it, or want the floor. Pure."""
+"""What a few words mean to a reply: assent, a wish for the floor, or that it go on. Pure."""
 
 import re
+from collections.abc import Collection, Iterable
 from enum import Enum, auto
 from functools import cache
 
@@ -50,6 +51,51 @@ _ASSENT = {
 }  # fmt: skip
 _UNSPACED = ("zh", "ja")
 
+# Asks that a reply go on which was stopped; and what may stand around that.
+_GO_ON = {
+    "": ("continue",),
+    "en": (
+        "(?:do |just )?(?:go|carry) on", "go ahead", "keep (?:going|talking)", "(?:do |just )?continue",
+        "you were saying", "what were you saying", "where were we", "as you were", "finish",
+        "i m listening", "resume",
+    ),
+    "de": (
+        "(?:mach|red|rede|sprich|erzähl|erzähle|geh) (?:bitte |doch |ruhig |nur )?weiter", "weiter",
+        "fahr (?:bitte |doch )?fort", "nur weiter", "ich höre(?: zu)?",
+    ),
+    "fr": (
+        "continue[zr]?", "vas y", "allez y", "poursui[st]", "poursuivez", "reprends", "reprenez",
+        "je (?:t|vous) écoute",
+    ),
+    "es": (
+        "sigue", "siga", "continúa", "continua", "continúe", "adelante", "prosigue", "te escucho",
+    ),
+    "zh": ("继续", "请继续", "继续说", "继续吧", "接着说", "接着讲", "你继续", "你继续说", "请说", "说吧"),
+    "ja": (
+        "続けて", "続けてください", "続きを", "続きをどうぞ", "どうぞ続けて", "どうぞ", "つづけて",
+        "それで",
+    ),
+}  # fmt: skip
+_AROUND = {
+    "": ("o ?k", "okay", "no", "oh", "ah"),
+    "en": (
+        "i m sorry", "sorry", "please", "yes", "yeah", "well", "alright", "all right", "right",
+        "never mind", "nothing", "excuse me", "pardon", "then", "now", "and", "so", "but", "you can",
+    ),
+    "de": (
+        "entschuldigung", "entschuldige", "tut mir leid", "bitte", "ja", "nein", "gut", "also", "schon gut",
+        "sorry", "egal", "und", "dann",
+    ),
+    "fr": (
+        "pardon", "désolée?", "excuse[zr]? moi", "s il (?:te|vous) plaît", "oui", "non", "alors", "bon",
+    ),
+    "es": (
+        "perdón", "perdona", "lo siento", "disculpa", "por favor", "s[ií]", "bueno", "vale", "y", "nada",
+    ),
+    "zh": ("对不起", "不好意思", "抱歉", "没事", "没关系", "好的", "好", "嗯", "不", "请", "吧"),
+    "ja": ("すみません", "ごめん", "ごめんなさい", "失礼", "はい", "いや", "いいえ", "どうぞ", "うん"),
+}  # fmt: skip
+
 
 def weigh(words: str, language: str = "") -> Said:
     """What these words mean in the middle of a reply.
@@ -58,16 +104,49 @@ def weigh(words: str, language: str = "") -> Said:
         words: as an ear has written them down.
         language: that the user speaks, ISO 639-1; empty, or one that has no list here: it may be any.
     """
-    plain = " ".join(re.sub(r"[^\w]+", " ", words.casefold()).split())
+    plain = _plain(words)
     if not plain:
         return Said.NOTHING
-    return Said.NOD if _assent(language).fullmatch(plain) else Said.SPEECH
+    return (
+        Said.NOD if len(plain) in _after(plain, {0}, _entries("assent", language)) else Said.SPEECH
+    )
+
+
+def asks_to_go_on(words: str, language: str = "") -> bool:
+    """Whether these words (as of `weigh`) ask that a stopped reply go on, and nothing else."""
+    plain = _plain(words)
+    around, ask = _entries("around", language), _entries("go on", language)
+    asked = _once(plain, _after(plain, {0}, around), ask)
+    return len(plain) in _after(plain, _after(plain, asked, ask), around)
+
+
+def _plain(words: str) -> str:
+    """Words in small letters, with one space between them and nothing else."""
+    return " ".join(re.sub(r"[^\w]+", " ", words.casefold()).split())
 
 
 @cache
-def _assent(language: str) -> re.Pattern[str]:
-    """What is nothing but assent, once or several times."""
-    known = ("", language) if language and language in _ASSENT else tuple(_ASSENT)
-    spaced = [words for name in known if name not in _UNSPACED for words in _ASSENT[name]]
-    unspaced = [words for name in known if name in _UNSPACED for words in _ASSENT[name]]
-    return re.compile(rf"(?:(?:{'|'.join(spaced)})(?: |$)|(?:{'|'.join(unspaced) or '$'}) ?)+")
+def _entries(name: str, language: str) -> tuple[re.Pattern[str], ...]:
+    """The entries of a list that count in a language, each with the space behind it."""
+    lists = {"assent": _ASSENT, "go on": _GO_ON, "around": _AROUND}[name]
+    known = ("", language) if language and language in lists else tuple(lists)
+    return tuple(
+        re.compile(f"(?:{entry})" + (" ?" if one in _UNSPACED else "(?: |$)"))
+        for one in known
+        for entry in lists[one]
+    )
+
+
+def _once(text: str, places: set[int], entries: Iterable[re.Pattern[str]]) -> set[int]:
+    """Where in the text one of the entries ends that begins in one of these places."""
+    found = (entry.match(text, place) for entry in entries for place in places)
+    return {match.end() for match in found if match}
+
+
+def _after(text: str, places: set[int], entries: Collection[re.Pattern[str]]) -> set[int]:
+    """Where any number of entries end. One expression for them would try every way to divide "ha ha ha"."""
+    reached = new = places
+    while new:
+        new = _once(text, new, entries) - reached
+        reached = reached | new
+    return reached

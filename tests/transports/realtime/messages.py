@@ -51,6 +51,8 @@ BAD = [
     (update("semantic_vad", threshold="high"), "threshold is a number, not 'high'"),
     (update("semantic_vad", idle_timeout_ms=True), "idle_timeout_ms is a number, not True"),
     (message("duologue.playback.started", item_id=1, ago_ms=1), "item_id: Input should"),
+    (message("duologue.reply.resume", item_id=1), "item_id: Input should"),
+    (message("duologue.reply.resume", item_id="i" * 65), "item_id: String should"),
     (message("duologue.playback.started", item_id="item_a1", ago_ms=-1), "ago_ms: Input should"),
     (message("duologue.playback.started", item_id="item_a1", ago_ms="1"), "ago_ms: Input should"),
     ('{"type": "duologue.playback.started", "item_id": "item_a1", "ago_ms": NaN}', "ago_ms: Input"),

@@ -81,6 +81,14 @@ class _PlaybackStarted(BaseModel):
     ago_ms: Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]
 
 
+class _Resume(BaseModel):
+    """The reply that has this item was stopped, and shall go on; without an item, the last one."""
+
+    model_config = ConfigDict(strict=True)
+
+    item_id: Annotated[str, Field(max_length=64)] | None = None
+
+
 _WITH_FIELDS: dict[str, type[BaseModel]] = {
     "session.update": RealtimeSessionCreateRequest,
     "input_audio_buffer.append": _Append,
@@ -89,6 +97,7 @@ _WITH_FIELDS: dict[str, type[BaseModel]] = {
     "conversation.item.delete": wire.ConversationItemDeleteEvent,
     "response.cancel": wire.ResponseCancelEvent,
     "duologue.playback.started": _PlaybackStarted,
+    "duologue.reply.resume": _Resume,
 }
 
 _PLAIN: dict[str, ClientEvent] = {
@@ -356,6 +365,8 @@ def _made_of(message: BaseModel, settings: Settings) -> ClientEvent:
             return events.ReplyCancelled(response_id)
         case _PlaybackStarted(item_id=item_id, ago_ms=ago):
             return events.PlaybackStarted(item_id, ago / 1000)
+        case _Resume(item_id=item_id):
+            return events.ReplyResumed(item_id)
     raise AssertionError(message)
 
 
