@@ -251,6 +251,33 @@ async def test_a_word_that_is_no_nod_stops_the_reply_where_it_was_held(
     assert cut["audio_end_ms"] == pytest.approx(1000 * heard.seconds, abs=60)
 
 
+async def test_an_interrupted_reply_goes_on_with_one_click(
+    serve_page: ServePage, open_tab: Open, questions: Questions
+) -> None:
+    story = [say("One. ", 3), say("Two", 1.5), say(" three. ", 1.5), say("Four.")]
+    page = await open_tab(serve_page(ScriptedModel(story)))
+    await page.start()
+    button = page.root.get_by_role("button", name="Let it go on")
+    await page.say(questions[0])
+    await page.reach("speaking")
+    await page.let_pass(3.8)
+    await expect(button).to_be_hidden()
+    await page.say(questions[1])
+    await page.hear_of("input_audio_buffer.speech_started", 2)
+    await expect(button).to_be_visible()
+    await page.reach("speaking")  # the answer
+    await button.click()
+    await expect(button).to_be_hidden()
+    await page.hear_of("response.created", 3)
+    await page.reach("speaking")
+    await page.reach("listening")
+    assert await _sent(page, "in", "error") == []
+    done = await _sent(page, "in", "response.output_audio_transcript.done")
+    assert done[-1]["transcript"] == "Two three. Four."
+    heard = (await page.track("speaker")).sounds()[-1]
+    assert 3.95 < heard.seconds < 4.5  # a moment of the answer may be before it
+
+
 async def test_a_reply_that_follows_a_ducked_one_begins_at_full_level(
     serve_page: ServePage, open_tab: Open, questions: Questions
 ) -> None:

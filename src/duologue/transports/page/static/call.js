@@ -6,6 +6,7 @@ import { addWorklets, Microphone, openContext, Speaker, WIRE_RATE } from "./soun
 import { Watch } from "./watch.js";
 import { explain, explainCut, explainIdle, explainMute, explainNear, explainRefusal, FATAL } from "./words.js";
 
+const RESUMABLE = 10_000; // milliseconds for which an interrupted reply is offered to go on
 const ALERT = 256 / WIRE_RATE; // seconds of microphone sent at once during a reply: two quanta; it ducks 15 ms earlier
 
 /**
@@ -29,6 +30,7 @@ const ALERT = 256 / WIRE_RATE; // seconds of microphone sent at once during a re
  * @property {(words: {reply: string}) => void} caption a reply goes on: all its words so far
  * @property {(ducked: boolean) => void} ducked the reply is played quietly, or no longer
  * @property {(possible: boolean) => void} cuttable the newest turn may be marked as cut off, or no longer
+ * @property {(possible: boolean) => void} resumable a reply was interrupted and may go on, or may no longer
  * @property {(underruns: number) => void} played a reply was heard to its end
  */
 
@@ -52,6 +54,8 @@ export class Call {
   #warned = false; // that it comes near the limit in time
   #spokeAt = 0; // where in the session's audio it began, milliseconds
   #cuttable = null; // the item of an utterance that may be marked as cut off
+  #interrupted = null; // the item of a reply that may go on
+  #offering = 0; // the timer of that
 
   /**
    * @param {Conf} conf
@@ -106,6 +110,17 @@ export class Call {
     await this.#stopReply();
   }
 
+  /** Let the reply go on that was interrupted, in place of what has come since. */
+  async resume() {
+    const item = this.#interrupted;
+    this.#offerResume(null);
+    if (!item) return;
+    this.#line.resume(item);
+    this.#response = null;
+    this.#become("thinking");
+    await this.#stopReply();
+  }
+
   /** End at once: be silent, let go of the microphone, keep of the reply what was heard. */
   async stop() {
     if (this.#over) return;
@@ -133,6 +148,7 @@ export class Call {
 
   #letGo() {
     this.#over = true;
+    this.#offerResume(null);
     this.#watch?.stop();
     this.#microphone?.release();
   }
@@ -226,6 +242,13 @@ export class Call {
     this.#on.cuttable(item !== null);
   }
 
+  #offerResume(item) {
+    clearTimeout(this.#offering);
+    this.#interrupted = item;
+    this.#on.resumable(item !== null);
+    if (item) this.#offering = setTimeout(() => this.#offerResume(null), RESUMABLE);
+  }
+
   /** No reply is played any more. */
   #relax() {
     this.#gate?.end();
@@ -235,7 +258,9 @@ export class Call {
   /** Be silent, and keep of the reply what was heard. */
   async #stopReply() {
     const { item, played } = await this.#silence();
-    if (item && !this.#over) this.#line.truncate(item, played);
+    if (!item || this.#over) return null;
+    this.#line.truncate(item, played);
+    return item;
   }
 
   /** Clear the loudspeaker, if there is anything in it. */
@@ -339,7 +364,8 @@ export class Call {
     }
     this.#response = null;
     this.#become("hearing");
-    await this.#stopReply();
+    const interrupted = await this.#stopReply();
+    if (interrupted) this.#offerResume(interrupted);
   }
 
   /** The user went on when the reply had only begun: its turn becomes part of the next one. */

@@ -88,6 +88,14 @@ export class Line {
   }
 
   /**
+   * Let a reply go on that was interrupted.
+   * @param {string} item
+   */
+  resume(item) {
+    this.#send({ type: "duologue.reply.resume", item_id: item });
+  }
+
+  /**
    * Tell how much of a reply was heard; the rest is forgotten.
    * @param {string} item
    * @param {number} milliseconds

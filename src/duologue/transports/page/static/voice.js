@@ -73,6 +73,7 @@ class Panel {
       if (detail < 2) this.#toggle();
     };
     this.#find(".anew").onclick = () => this.#begin();
+    this.#find(".resume").onclick = () => this.#call?.resume();
     this.#find(".cut").onclick = ({ target }) => {
       if (target.ariaDisabled !== "true") this.#markCut();
     };
@@ -158,6 +159,7 @@ class Panel {
       caption: (words) => this.#tell(words, CAPTION),
       ducked: (ducked) => this.#root.toggleAttribute("data-ducked", ducked),
       cuttable: (possible) => this.#offerCut(possible),
+      resumable: (possible) => (this.#find(".resume").hidden = !possible),
       played: (underruns) => (this.#root.dataset.underruns = underruns),
     });
     this.#call = call;
