@@ -183,16 +183,20 @@ def nods(clips: Sequence[Clip], ears: Ears) -> None:
     kinds = {
         "nods": asyncio.run(listener.speak(listener.NODS)),
         "stops": asyncio.run(listener.speak(listener.STOPS)),
+        "other nods": asyncio.run(listener.speak(listener.OTHER_NODS)),
+        "other stops": asyncio.run(listener.speak(listener.OTHER_STOPS)),
     }
     if short := barge_in.speech_of([clip for clip in clips if clip.kind == "short"]):
         kinds["short"] = asyncio.run(listener.heard(short))
     print(
         "\nA listener's short words (made; and recorded short commands), without and with an ear:"
     )
-    print(f"{'':36}{'stopped':>8}{'silent in 500 ms':>18}")
+    print(f"{'':41}{'stopped':>8}{'silent in 500 ms':>18}")
     ways = product((-np.inf, -20.0), kinds.items(), (0, -10, -20), (False, True))
     with open_gate() as gate:
         for echo, (name, words), decibels, weighed in ways:
+            if name.startswith("other") and (decibels or not weighed):
+                continue
             reactions = [
                 barge_in.react(
                     barge_in.as_loud_as_speech(word.sound, decibels),
@@ -210,7 +214,7 @@ def nods(clips: Sequence[Clip], ears: Ears) -> None:
             title = "headphones" if np.isinf(echo) else f"echo at {echo:.0f} dB"
             ear = "with an ear" if weighed else ""
             print(
-                f"{name:6}{decibels:4d} dB, {title:15}{ear:12}"
+                f"{name:11}{decibels:4d} dB, {title:15}{ear:12}"
                 f"{len(stopped) / len(words):7.0%}{len(soon) / len(words):18.0%}"
             )
 

@@ -9,7 +9,7 @@ from bench.turns.barge_in import as_loud_as_speech, trimmed
 from duologue.audio import INPUT_RATE, AudioChunk, Samples, concatenate
 from duologue.models.cascade.kokoro import Kokoro, is_voice
 from duologue.models.cascade.whisper import Whisper
-from duologue.turns.words import Said, weigh
+from duologue.turns.words import Said, likely, weigh
 
 # Not "mhm" and "uh-huh": Kokoro does not say them as people do.
 NODS = ("Yeah.", "Okay.", "Right.", "Sure.", "I see.", "Yes.", "Oh.", "Got it.", "Yes, yes.")
@@ -20,6 +20,19 @@ STOPS = (
     "One moment.",
 )  # fmt: skip
 """Words with which the listener wants to have the floor."""
+
+OTHER_NODS = (
+    "Alright.", "Exactly.", "True.", "Okay, okay.", "Of course.", "Yep.", "Ah.", "That's right.", "Really?",
+    "Yeah, sure.",
+)  # fmt: skip
+"""More words of assent, which nothing was chosen by."""
+
+OTHER_STOPS = (
+    "Listen.", "But.", "No, no.", "Excuse me.", "Enough.", "Pause.", "Hello?", "Maybe.", "Never.", "Seven.",
+    "Three.", "Please stop.", "When?", "Who?", "Go back.", "Repeat.", "Okay, stop.", "Not that.", "Again.",
+    "Louder.",
+)  # fmt: skip
+"""More words that want the floor, likewise."""
 
 _VOICES = 20
 _EACH = 3  # of the words, in each voice
@@ -57,7 +70,9 @@ async def heard(sounds: list[Samples]) -> list[Word]:
     await ear.start()
     for sound in sounds:
         said = np.concatenate([edge, as_loud_as_speech(sound), edge[: len(edge) // 2]])
-        found = await ear.recognise(AudioChunk(said, INPUT_RATE))
+        found = await ear.recognise(
+            AudioChunk(said, INPUT_RATE), language="en", likely=likely("en")
+        )
         words.append(Word(sound, weigh(found.words)))
     await ear.close()
     return words

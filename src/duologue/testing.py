@@ -138,6 +138,7 @@ class ScriptedModel:
         utterance: AudioChunk,  # noqa: ARG002
         language: str = "",  # noqa: ARG002
         listener: str = "",  # noqa: ARG002
+        likely: str = "",  # noqa: ARG002
     ) -> tuple[str, str]:
         """The words that the script has for it.
 

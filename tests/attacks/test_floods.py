@@ -92,7 +92,7 @@ async def test_of_what_waits_to_be_written_down_there_is_a_bound_and_one_at_a_ti
         now = most = 0
 
         async def transcribe(
-            self, utterance: AudioChunk, language: str = "", listener: str = ""
+            self, utterance: AudioChunk, language: str = "", listener: str = "", likely: str = ""
         ) -> tuple[str, str]:
             self.now += 1
             self.most = max(self.most, self.now)

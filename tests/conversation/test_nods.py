@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -24,6 +25,7 @@ from duologue.conversation.items import ReplyChunk
 from duologue.errors import ModelFailed, ShuttingDown
 from duologue.settings import Settings
 from duologue.testing import ScriptedModel, say, settle, tone
+from duologue.turns.words import likely
 
 FIXED = Settings(patience="fixed")
 MARKS = (ReplyDucked, ReplyHeld, ReplyRestored, TurnStarted)
@@ -40,13 +42,15 @@ class Listener(ScriptedModel):
     ) -> None:
         super().__init__([HELLO, *(script or [say("La. ", seconds)])], transcript="")
         self.words, self.heard = words, list[AudioChunk]()
+        self.asked: list[tuple[str, str]] = []  # in which language, and with which words in mind
         self.may = asyncio.Event()
         self.may.set()
 
     async def transcribe(
-        self, utterance: AudioChunk, language: str = "", listener: str = ""
+        self, utterance: AudioChunk, language: str = "", listener: str = "", likely: str = ""
     ) -> tuple[str, str]:
         self.heard.append(utterance)
+        self.asked.append((language, likely))
         await self.may.wait()
         if isinstance(self.words, Exception):
             raise self.words
@@ -127,6 +131,19 @@ async def test_assent_to_a_question_is_its_answer() -> None:
     model = Listener("Yes.", script=[say("You like it! ", 2.0), say("La. ", 8.0)])
     async with call(model, FIXED) as c:
         assert await talked_into(c, tone(0.4), quiet(1)) == [ReplyDucked, ReplyHeld, ReplyRestored]
+
+
+async def test_the_ear_is_told_the_language_and_what_people_say_into_a_reply() -> None:
+    model = Listener("Genau.", script=[replace(HELLO, language="de"), say("La. ", 8.0)])
+    async with call(model, FIXED) as c:
+        await talked_into(c, tone(0.4), quiet(1))
+        assert c.line.told(ReplyRestored)
+    assert model.asked == [("de", likely("de"))]
+    model = Listener("Yeah.", script=[replace(HELLO, language="de"), say("La. ", 8.0)])
+    async with call(model, replace(FIXED, language="en")) as c:
+        await talked_into(c, tone(0.4), quiet(1))
+        assert c.line.told(ReplyRestored)
+    assert model.asked == [("en", likely("en"))]
 
 
 async def test_a_word_that_is_none_stops_it_where_it_was_held() -> None:

@@ -23,7 +23,7 @@ class Talker(ScriptedModel):
         self.fails_after = 1_000
 
     async def transcribe(
-        self, utterance: AudioChunk, language: str = "", listener: str = ""
+        self, utterance: AudioChunk, language: str = "", listener: str = "", likely: str = ""
     ) -> tuple[str, str]:
         self.asked.append((utterance.rate, language))
         if self.fails_after == 0:

@@ -161,7 +161,7 @@ class Dialogue:
         self._asking = Asking(
             session_id, detector, capabilities, conversation, self._replies.tools.offer
         )
-        self._interruptions = Interruptions(conversation, self._replies)
+        self._interruptions = Interruptions(conversation, self._replies, detector)
         self._ducked = ""  # the item that sounded as the user may have begun to interrupt
         self._quiet = 0.0  # seconds for which nobody has had the floor
         self._quiet_since = 0.0  # where in the incoming audio they began
@@ -248,7 +248,7 @@ class Dialogue:
         match event:
             case ChunkGenerated(number, chunk):
                 self._replies.take(number, chunk)
-                self._interruptions.take_up(chunk, self._detector.settings.language)
+                self._interruptions.take_up(chunk)
                 self._advance()
             case ReplyEnded(number, error):
                 self._replies.end(number, error)
@@ -256,8 +256,7 @@ class Dialogue:
             case EndOfTurnAnswered(pause, probability):
                 self._detector.answer(pause, probability)
             case WordsTold():
-                said = self._interruptions.weigh(event, self._detector.settings.language)
-                self._detector.judge(event.number, said)
+                self._detector.judge(event.number, self._interruptions.weigh(event))
             case Overheard():
                 self._replies.effects += self._overhearing.hear(event)
             case Transcribed():

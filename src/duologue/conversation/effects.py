@@ -38,10 +38,15 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Weigh:
-    """Write down what was said into a reply, for a `WordsTold` with this number."""
+    """Write down what was said into a reply, for a `WordsTold` with this number.
+
+    `language`: that the user speaks, empty if nobody knows; `likely`: words that are likely, as a text.
+    """
 
     number: int
     sound: AudioChunk
+    language: str
+    likely: str
 
 
 @dataclass(frozen=True, slots=True)

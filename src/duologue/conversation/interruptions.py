@@ -9,8 +9,9 @@ from duologue.conversation.items import Conversation, Item, ReplyChunk, copy
 from duologue.conversation.replies import Replies
 from duologue.conversation.stopped import Stopped
 from duologue.errors import InvalidEvent
+from duologue.turns.detector import TurnDetector
 from duologue.turns.events import WordsWanted
-from duologue.turns.words import Said, asks_to_go_on, weigh
+from duologue.turns.words import Said, asks_to_go_on, likely, weigh
 
 _FORGOTTEN = 60.0  # seconds after which a reply that was stopped is not taken up any more
 
@@ -18,9 +19,13 @@ _FORGOTTEN = 60.0  # seconds after which a reply that was stopped is not taken u
 class Interruptions:
     """What may be one, until it is known what was said, and what becomes of the reply."""
 
-    def __init__(self, conversation: Conversation, replies: Replies) -> None:
+    def __init__(
+        self, conversation: Conversation, replies: Replies, detector: TurnDetector
+    ) -> None:
         self._conversation = conversation
         self._replies = replies
+        self._detector = detector
+        self._told = ""  # the language that the user spoke last, as a model tells
         self._asked = 0  # number of the newest question for words
         self._sound = silence(0, INPUT_RATE)
         self._words = ""
@@ -30,9 +35,10 @@ class Interruptions:
     def ask(self, event: WordsWanted) -> None:
         """Have somebody tell the words of what is said."""
         self._asked, self._sound, self._words = event.number, event.sound, ""
-        self._replies.effects.append(Weigh(event.number, event.sound))
+        language = self._language
+        self._replies.effects.append(Weigh(event.number, event.sound, language, likely(language)))
 
-    def weigh(self, told: WordsTold, language: str) -> Said:
+    def weigh(self, told: WordsTold) -> Said:
         """What the words mean that somebody has told.
 
         Where nobody knows them, nobody shall be ignored; and assent to a question is its answer.
@@ -41,7 +47,7 @@ class Interruptions:
             return Said.SPEECH
         if told.number == self._asked:
             self._words = told.words
-        said = weigh(told.words, language)
+        said = weigh(told.words, self._language)
         return Said.SPEECH if said is Said.NOD and self._replies.asks else said
 
     def add_nod(self, item_id: str) -> None:
@@ -61,12 +67,13 @@ class Interruptions:
         if stopped and stopped.at == self._replies.now:
             stopped.by = item
 
-    def take_up(self, chunk: ReplyChunk, language: str) -> None:
+    def take_up(self, chunk: ReplyChunk) -> None:
         """Where the model tells what was said, let the reply that was stopped go on, if that asks for it.
 
         What stopped it, and proves to be a nod or nothing, asks for it, too.
         """
-        reply, stopped = self._replies.made, self._stopped
+        self._told = chunk.language or self._told
+        reply, stopped, language = self._replies.made, self._stopped, self._language
         if chunk.user_text is None or not stopped or not reply or reply.item:
             return
         said = weigh(chunk.user_text, language)
@@ -89,6 +96,11 @@ class Interruptions:
                 "there is no reply that was stopped just now and has anything left to say"
             )
         return rest
+
+    @property
+    def _language(self) -> str:
+        """That the user speaks, as far as it is known."""
+        return self._detector.settings.language or self._told
 
     @property
     def _stopped(self) -> Stopped | None:

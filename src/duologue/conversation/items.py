@@ -50,6 +50,7 @@ class ReplyChunk:
         audio: sound at `REPLY_RATE`, or None when the piece has none.
         text: the words spoken in `audio`, with the white space that joins them to the last ones.
         user_text: what the user said, once the model knows; sent once at most.
+        language: of that, ISO 639-1; empty: the model does not know.
         call: of a function, whole.
         usage: the text of the whole reply, as far as it is known; the newest holds.
         incomplete: the reply ends here because it has `Prompt.max_output_tokens`.
@@ -58,6 +59,7 @@ class ReplyChunk:
     audio: AudioChunk | None = None
     text: str = ""
     user_text: str | None = None
+    language: str = ""
     call: FunctionCall | None = None
     usage: Usage | None = None
     incomplete: bool = False

@@ -86,7 +86,7 @@ class Transcriber(Protocol):
     """A model that writes down what somebody says, too."""
 
     async def transcribe(
-        self, utterance: AudioChunk, language: str = "", listener: str = ""
+        self, utterance: AudioChunk, language: str = "", listener: str = "", likely: str = ""
     ) -> tuple[str, str]:
         """The words, and the language.
 
@@ -94,6 +94,7 @@ class Transcriber(Protocol):
             utterance: at `INPUT_RATE`.
             language: that is spoken, ISO 639-1; empty: not known.
             listener: under which it was overheard, as in a `Prompt`; empty: it was not.
+            likely: words that are likely, as a text in that language; empty: none are.
 
         Raises:
             ModelFailed: it broke down.

@@ -87,7 +87,7 @@ class Watched:
         return words
 
     async def transcribe(
-        self, utterance: AudioChunk, language: str = "", listener: str = ""
+        self, utterance: AudioChunk, language: str = "", listener: str = "", likely: str = ""
     ) -> tuple[str, str]:
         """The words that the model, a `Transcriber`, hears, and their language.
 
@@ -100,7 +100,7 @@ class Watched:
         try:
             async with asyncio.timeout(_QUEUE * self.patience):
                 return await cast(Transcriber, self._model).transcribe(
-                    utterance, language, listener
+                    utterance, language, listener, likely
                 )
         except TimeoutError as error:
             raise ModelFailed(

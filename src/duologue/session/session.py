@@ -458,8 +458,8 @@ class Session:
         match effect:
             case Ask(pause, sound) if self._end_of_turn:
                 self._tasks.create_task(self._ask(self._end_of_turn, pause, sound))
-            case Weigh(number, sound):
-                self._keep(self._weighing, self._weigh(number, sound))
+            case Weigh():
+                self._keep(self._weighing, self._weigh(effect))
 
     def _keep(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         """Let this be done beside the rest; what is not done when the session ends is given up."""
@@ -483,16 +483,17 @@ class Session:
         if probability is not None:
             self._receive(EndOfTurnAnswered(pause, probability))
 
-    async def _weigh(self, number: int, sound: AudioChunk) -> None:
+    async def _weigh(self, wanted: Weigh) -> None:
         words = None
         try:
             model = cast(Transcriber, self._model)
-            words, _ = await model.transcribe(sound, self._detector.settings.language)
+            language, likely = wanted.language, wanted.likely
+            words, _ = await model.transcribe(wanted.sound, language, likely=likely)
         except DuologueError as error:
             logger.debug("%s: what was said into a reply is not known: %s", self.id, error)
         except Exception:
             logger.exception("%s: the model failed as it transcribed", self.id)
-        self._receive(WordsTold(number, words))
+        self._receive(WordsTold(wanted.number, words))
 
     async def _generate(self, reply: int, prompt: Prompt) -> None:
         try:

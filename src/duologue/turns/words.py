@@ -51,6 +51,18 @@ _ASSENT = {
 }  # fmt: skip
 _UNSPACED = ("zh", "ja")
 
+# As an ear would write them down: assent, and as many words that are none.
+_LIKELY = {
+    "en": (
+        "Yeah. Okay. Right. Sure. I see. Yes. Oh. Got it. Uh-huh. Mm-hmm. Stop. Wait. No. What? Hold on."
+    ),
+    "de": "Ja. Okay. Genau. Klar. Stimmt. Ach so. Mhm. Gut. Stopp. Warte. Nein. Was? Moment.",
+    "fr": "Oui. D'accord. OK. Ouais. Bien sûr. Je vois. Mhm. Stop. Attends. Non. Quoi ? Un instant.",
+    "es": "Sí. Vale. Claro. Ya veo. De acuerdo. Ajá. Mhm. Para. Espera. No. ¿Qué? Un momento.",
+    "zh": "嗯。对。好的。是的。明白。没错。停。等等。不。什么。",
+    "ja": "うん。はい。そうですね。なるほど。ええ。待って。止めて。いや。何。",
+}
+
 # Asks that a reply go on which was stopped; and what may stand around that.
 _GO_ON = {
     "": ("continue",),
@@ -110,6 +122,11 @@ def weigh(words: str, language: str = "") -> Said:
     return (
         Said.NOD if len(plain) in _after(plain, {0}, _entries("assent", language)) else Said.SPEECH
     )
+
+
+def likely(language: str) -> str:
+    """A text with words that people say into a reply in this language; empty: none is known."""
+    return _LIKELY.get(language, "")
 
 
 def asks_to_go_on(words: str, language: str = "") -> bool:

@@ -21,7 +21,7 @@ class Ear:
         self.fails = False
 
     async def recognise(
-        self, utterance: AudioChunk, listener: str = "", language: str = ""
+        self, utterance: AudioChunk, listener: str = "", language: str = "", likely: str = ""
     ) -> Heard:
         self.asked += 1
         try:

@@ -47,11 +47,13 @@ async def test_an_utterance_is_sent_as_a_file(ear: RemoteRecogniser, behaviour: 
     assert ear.name.startswith("small (at 127.0.0.1:")
 
 
-async def test_a_fixed_language_is_told(address: str, behaviour: Behaviour) -> None:
+async def test_a_fixed_language_and_likely_words_are_told(address: str, behaviour: Behaviour) -> None:
     ear = RemoteRecogniser(address, "small", language="de")
     await ear.start()
-    assert await ear.recognise(silence(1.0, INPUT_RATE)) == Heard("What time is it?", "de")
+    heard = await ear.recognise(silence(1.0, INPUT_RATE), likely="Ja. Genau.")
+    assert heard == Heard("What time is it?", "de")
     assert behaviour.asked[0]["language"] == "de"  # type: ignore[index]
+    assert behaviour.asked[0]["prompt"] == "Ja. Genau."  # type: ignore[index]
     await ear.close()
 
 

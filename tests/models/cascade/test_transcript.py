@@ -2,7 +2,15 @@
 
 import pytest
 
-from duologue.models.cascade.transcript import Segment, doubtful, joined, loops, plausible, segments
+from duologue.models.cascade.transcript import (
+    Segment,
+    doubtful,
+    joined,
+    loops,
+    plausible,
+    segments,
+    single,
+)
 
 T = 1000  # the token of 0.00 s
 
@@ -135,3 +143,19 @@ def test_words_are_doubted_where_they_went_in_a_circle() -> None:
     music = [Segment(float(at), at + 1.0, " Music") for at in range(9)]
     assert doubtful(music, -0.5, 0.3)
     assert not doubtful(music[:2], -0.5, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("Yeah. Yeah.", "Yeah."),
+        (" Got it. Got it. Got it.", " Got it."),
+        ("Yes, yes.", "Yes, yes."),
+        ("No. Yes. No.", "No. Yes. No."),
+        ("对。对。", "对。"),
+        ("Right. Bright.", "Right. Bright."),
+        ("", ""),
+    ],
+)
+def test_a_sentence_that_is_said_twice_stands_once(written: str, said: str) -> None:
+    assert single(written) == said

@@ -23,6 +23,7 @@ from duologue.audio.files import read_audio
 from duologue.errors import InvalidSetting, ModelUnavailable
 from duologue.models.cascade import whisper as module
 from duologue.models.cascade.whisper import LANGUAGES, Whisper
+from duologue.turns.words import likely
 from models.cascade.rig import abandon, needs_weights, spoken, together, until
 
 pytestmark = needs_weights
@@ -122,6 +123,32 @@ async def test_the_language_follows_the_user_and_an_accent_is_no_other_language(
         for sound in sounds:
             heard = await whisper.recognise(sound.at(INPUT_RATE), "caller")
             assert heard.language == language, heard
+
+
+@together
+@pytest.mark.parametrize(
+    ("said", "voice", "language", "alone"),
+    [
+        ("Sure.", "en-gb", "en", "swat"),
+        ("Got it.", "en-gb", "en", "drop it"),
+        ("Vale.", "es", "es", "pale"),
+        ("Stop.", "en-us", "en", "stop"),
+    ],
+)
+async def test_words_that_are_likely_are_heard_where_they_are_said(
+    said: str, voice: str, language: str, alone: str, whisper: Whisper
+) -> None:
+    sound = await spoken(said, voice, 0.2)
+    assert words((await whisper.recognise(sound, language=language)).words) == alone.split()
+    heard = await whisper.recognise(sound, language=language, likely=likely(language))
+    assert heard.words == said
+
+
+@together
+async def test_words_that_are_not_likely_are_heard_where_they_are_said(whisper: Whisper) -> None:
+    sound = await spoken(QUESTION)
+    heard = await whisper.recognise(sound, language="en", likely="Sure. " * 300)
+    assert words(heard.words) == words(QUESTION)
 
 
 async def test_a_language_can_be_fixed() -> None:

@@ -23,6 +23,7 @@ class LazyEar:
         utterance: AudioChunk,
         language: str = "",
         listener: str = "",  # noqa: ARG002  it overhears nobody
+        likely: str = "",
     ) -> tuple[str, str]:
         """The words, and the language.
 
@@ -38,7 +39,7 @@ class LazyEar:
                 recogniser = Whisper()
                 await recogniser.start()
                 self._recogniser = recogniser
-        heard = await self._recogniser.recognise(utterance, language=language)
+        heard = await self._recogniser.recognise(utterance, language=language, likely=likely)
         return heard.words, heard.language
 
     async def close(self) -> None:

@@ -30,6 +30,7 @@ class Overheard:
         found: what the newest look made of the rest.
         language: of it; empty: not known yet.
         fixed: language that it is taken for in any case; empty: it is found out.
+        likely: words that are likely in it, as a text; empty: none are.
     """
 
     settled: str = ""
@@ -38,6 +39,7 @@ class Overheard:
     found: list[Segment] = field(default_factory=list)
     language: str = ""
     fixed: str = ""
+    likely: str = ""
     _start: Samples = field(default_factory=lambda: np.zeros(0, np.float32))
     _before: str = ""  # the words of the look before
 

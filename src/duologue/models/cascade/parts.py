@@ -87,7 +87,7 @@ class Recogniser(Part, Protocol):
         ...
 
     async def recognise(
-        self, utterance: AudioChunk, listener: str = "", language: str = ""
+        self, utterance: AudioChunk, listener: str = "", language: str = "", likely: str = ""
     ) -> Heard:
         """All that was said.
 
@@ -95,6 +95,7 @@ class Recogniser(Part, Protocol):
             utterance: whole, at `INPUT_RATE`.
             listener: who was overheard, if somebody was: what is settled is not worked out again.
             language: that is spoken, ISO 639-1; empty: the usual one, or it is found out.
+            likely: words that are likely, as a text in that language; empty: none are.
 
         Raises:
             InvalidSetting: it does not know that language.

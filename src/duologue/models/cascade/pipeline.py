@@ -164,7 +164,7 @@ class Cascade:
         heard = Heard("", "")
         if prompt.spoken:
             heard = await self._hear(prompt.utterance, prompt.listener)
-            yield ReplyChunk(user_text=heard.words)
+            yield ReplyChunk(user_text=heard.words, language=heard.language)
         if heard.words or not prompt.spoken:
             answer = self._answer(prompt, heard, how)
         else:
@@ -203,11 +203,11 @@ class Cascade:
                 yield chunk
 
     async def transcribe(
-        self, utterance: AudioChunk, language: str = "", listener: str = ""
+        self, utterance: AudioChunk, language: str = "", listener: str = "", likely: str = ""
     ) -> tuple[str, str]:
         """The words of an utterance, and its language."""
-        if language:
-            heard = await self._recogniser.recognise(utterance, language=language)
+        if language or likely:
+            heard = await self._recogniser.recognise(utterance, language=language, likely=likely)
         else:
             heard = await self._hear(utterance, listener)
         return heard.words, heard.language

@@ -51,6 +51,7 @@ class RemoteRecogniser(ServerPart):
         utterance: AudioChunk,
         listener: str = "",  # noqa: ARG002
         language: str = "",
+        likely: str = "",
     ) -> Heard:
         """All that was said.
 
@@ -68,6 +69,7 @@ class RemoteRecogniser(ServerPart):
                     model=self._model,
                     file=("speech.wav", file, "audio/wav"),
                     language=language or openai.omit,
+                    prompt=likely or openai.omit,
                     response_format="json",
                 )
             except FAILURES as error:

@@ -20,6 +20,7 @@ _NOTHING = 0.6  # probability of no speech above which it probably is, then (Whi
 _DOUBTFUL = 0.4
 
 
+_TWICE = re.compile(r"((?<!\w)\w[^.!?。]*[.!?。])(?:\s*\1)+", re.IGNORECASE)
 _MARKS = re.compile(r"[^\w]+$|^[^\w]+")
 _AGAIN = re.compile(rf"(?<!\w)((?:[\w']+\W+){{1,4}}?)\1{{{_LOOPS_WORDS - 1},}}", re.IGNORECASE)
 
@@ -126,6 +127,11 @@ def loops(words: str) -> bool:
     if len(data) > 60 and len(data) / len(zlib.compress(data)) > _LOOPS:
         return True
     return bool(_AGAIN.search(f"{words} "))
+
+
+def single(words: str) -> str:
+    """Sentences that follow each other twice or more, once: after a list of words, a word becomes one."""
+    return _TWICE.sub(r"\1", words)
 
 
 def joined(found: Sequence[Segment]) -> str:

@@ -60,8 +60,7 @@ class _Look:
     rank: int
     number: int
     samples: Samples = field(compare=False)
-    language: str = field(compare=False)
-    detect: bool = field(compare=False)
+    heading: dict[str, Any] = field(compare=False)  # what the process is told beside it
     listener: str = field(compare=False)
     found: asyncio.Future[dict[str, Any]] = field(compare=False)
 
@@ -161,7 +160,7 @@ class Whisper:
         return state.words if rank == _PAUSE else state.stable
 
     async def recognise(
-        self, utterance: AudioChunk, listener: str = "", language: str = ""
+        self, utterance: AudioChunk, listener: str = "", language: str = "", likely: str = ""
     ) -> Heard:
         """All that was said; empty when there are no words in it.
 
@@ -176,7 +175,9 @@ class Whisper:
             if self._now != listener:
                 ahead.cancel()
             await asyncio.wait([ahead])
-        state = self._listener(listener, samples) if listener else Overheard(fixed=fixed)
+        state = Overheard(fixed=fixed, likely=likely)
+        if listener:
+            state = self._listener(listener, samples)
         if not state.covers(samples):
             await self._look(state, samples, _FINAL, listener)
         return Heard(state.words, fixed or state.language)
@@ -226,7 +227,8 @@ class Whisper:
         language = state.fixed or state.language or "en"
         detect = not state.fixed and rank != _ON and len(samples) >= _TELLING
         found: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        look = _Look(rank, next(self._numbers), samples, language, detect, listener, found)
+        heading = {"language": language, "detect": detect, "likely": state.likely}
+        look = _Look(rank, next(self._numbers), samples, heading, listener, found)
         heapq.heappush(self._waiting, look)
         self._stirred.set()
         answer = await found
@@ -265,9 +267,7 @@ class Whisper:
 
     async def _transcribe(self, look: _Look) -> dict[str, Any]:
         pcm = AudioChunk(look.samples, INPUT_RATE).pcm16()
-        header = json.dumps(
-            {"bytes": len(pcm), "language": look.language, "detect": look.detect}
-        ).encode()
+        header = json.dumps({"bytes": len(pcm), **look.heading}).encode()
         within = _LIMIT + _LIMIT_EACH * len(look.samples) / INPUT_RATE
         answer = await self._kept.ask(
             len(header).to_bytes(4, "little") + header + pcm,

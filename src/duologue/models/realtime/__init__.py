@@ -203,6 +203,7 @@ class Realtime:
         utterance: AudioChunk,
         language: str = "",
         listener: str = "",  # noqa: ARG002  (the reply takes that line)
+        likely: str = "",  # noqa: ARG002
     ) -> tuple[str, str]:
         """What the server writes down of an utterance.
 
