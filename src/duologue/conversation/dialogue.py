@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from duologue import metrics
 from duologue.conversation.asking import Asking, asks_for, manner, names_any
+from duologue.conversation.beside import Beside
 from duologue.conversation.effects import (
     Effect,
     Forget,
@@ -158,6 +159,7 @@ class Dialogue:
         self._now = now
         self._replies = Replies(session_id, conversation, detector.patience, now)
         self._speech = Speech(detector, conversation, self._replies, extensions=extensions)
+        self._beside = Beside(self._floor, detector, self._speech, self._replies)
         self._asking = Asking(
             session_id, detector, capabilities, conversation, self._replies.tools.offer
         )
@@ -315,9 +317,8 @@ class Dialogue:
             self._detector.close()  # nothing was said since: the user cannot go on with it any more
             self._advance()
             return
-        if self._overlaps:
-            self._speech.utterance = self._detector.commit().utterance
-            self._commit_beside()
+        if self._beside.is_on:
+            self._beside.commit(self._detector.commit().utterance)
             return
         if begun := self._detector.believe():
             self._follow(begun)
@@ -328,7 +329,7 @@ class Dialogue:
         self._follow(CommitRequested())
 
     def _clear(self) -> None:
-        if self._speaks_beside:
+        if self._beside.is_open:
             self._speech.item = None
         self._detector.clear()
         self._follow(ClearRequested())
@@ -421,7 +422,7 @@ class Dialogue:
 
     def _build_on_turn(self) -> None:
         """The client builds on the last turn: what is said from now on is another one."""
-        if self.state in (State.SPEAKING, State.DUCKED) and not self._speaks_beside:
+        if self.state in (State.SPEAKING, State.DUCKED) and not self._beside.is_open:
             self._detector.close()
 
     def _cancel_reply(self, event: ReplyCancelled) -> None:
@@ -439,7 +440,7 @@ class Dialogue:
             return
         rest = self._interruptions.rest_of(event.item_id)  # or it is refused
         self._asked = None
-        if self.state in _USERS or self._speaks_beside:
+        if self.state in _USERS or self._beside.is_open:
             self._clear()
         if self.is_answering:
             self._follow(ReplyCancelled())
@@ -456,12 +457,12 @@ class Dialogue:
             self._clear()
         if asks_for(new) != asks_for(old):
             self._drop_prepared()
-        beside = self._speaks_beside
+        beside = self._beside.is_open
         self._detector.settings = new
         self._set_playing()
         if asks_for(new) != asks_for(old):
             self._begin_anew()
-        if beside and not self._overlaps:
+        if beside and not self._beside.is_on:
             self._take_floor(interrupts=new.interrupt_response)
         self._send(SettingsApplied(new))
         if new.tools != wanted and wanted != self._wanted:
@@ -586,41 +587,13 @@ class Dialogue:
             case SpeechStarted() if self.state is State.AWAITED:
                 self._follow(TurnSealed())  # a moment ago, in the same piece of sound
                 self._follow_detector(event)
-            case _ if self._overlaps:
-                self._follow_beside(event)
+            case _ if self._beside.is_on:
+                self._beside.follow(event)
             case TurnEnded() if not self._detector.settings.create_response:
                 self._speech.utterance = event.utterance
                 self._follow(CommitRequested())
             case _:
                 self._follow(event)
-
-    def _follow_beside(self, event: DetectorEvent) -> None:
-        """What the user says beside a reply becomes an item, and nobody answers it unasked."""
-        match event:
-            case SpeechStarted(at):
-                self._speech.begin(at)
-            case SpeechPaused():
-                self._speech.note_pause(event)
-            case TurnEnded(utterance):
-                self._speech.utterance = utterance
-                self._commit_beside()
-
-    def _commit_beside(self) -> None:
-        self._speech.commit()
-        self._replies.ask_for_words(self._speech.item)
-
-    @property
-    def _overlaps(self) -> bool:
-        """Whether a reply is made or sounds that goes on whatever the user says."""
-        settings = self._detector.settings
-        listens = settings.turn_detection and not settings.half_duplex
-        answering = self.state in (State.THINKING, State.SPEAKING, State.DUCKED)
-        return listens and not settings.interrupt_response and answering
-
-    @property
-    def _speaks_beside(self) -> bool:
-        """Whether the user says something beside such a reply."""
-        return self._overlaps and self._speech.is_open
 
     def _is_deaf(self) -> bool:
         """Whether what comes in is not listened to: a reply is under way and the line is half duplex."""
@@ -630,8 +603,8 @@ class Dialogue:
     def _set_playing(self) -> None:
         """Let the detector know whether speech would interrupt something."""
         sounds = self.state in (State.SPEAKING, State.DUCKED)
-        self._detector.playing = sounds and not self._overlaps
-        if self._overlaps and self._speech.is_committed:
+        self._detector.playing = sounds and not self._beside.is_on
+        if self._beside.is_on and self._speech.is_committed:
             self._detector.close()  # what is said beside a reply is another turn
 
     def _watch_idle(self, seconds: float) -> None:
@@ -660,7 +633,7 @@ class Dialogue:
             self._clear()  # nobody listens on, to whom the reply would have to give way
 
     def _leave(self, event: ClientLeft) -> None:
-        if self._speaks_beside:
+        if self._beside.is_open:
             self._speech.keep()
         self._asked = None
         self._follow(event)
