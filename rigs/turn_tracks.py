@@ -17,7 +17,7 @@ from duologue.conversation.events import (
     ReplyDelta,
     Report,
 )
-from duologue.conversation.items import Conversation, ReplyChunk
+from duologue.conversation.items import Conversation, Item, ReplyChunk
 from duologue.conversation.prompt import Capabilities
 from duologue.settings import Settings
 from duologue.turns.detector import WINDOW, TurnDetector, Vad
@@ -59,11 +59,22 @@ class Call:
         outcome: what happened so far.
     """
 
-    def __init__(self, settings: Settings, patience: Patience, vad: Vad, model_time: float) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        patience: Patience,
+        vad: Vad,
+        model_time: float,
+        before: str = "",
+    ) -> None:
+        """Nobody has spoken, or the model has said something `before`."""
         self.outcome = Outcome()
+        conversation = Conversation()
+        if before:
+            conversation.add(Item("item_a", "assistant", text=before, status="completed"))
         self._detector = TurnDetector(vad, settings, patience)
         nothing = Capabilities(history=False, instructions=False, transcribes=False, note="")
-        self._dialogue = Dialogue("call", self._detector, nothing, Conversation())
+        self._dialogue = Dialogue("call", self._detector, nothing, conversation)
         self._model_time = model_time
         self._made: float | None = None  # when the model has made the reply that it makes
         self._reply = 0  # its number

@@ -30,9 +30,10 @@ from bench.turns.recordings import (
     padded,
     with_babble,
 )
-from bench.turns.simulate import POLICIES, Policy
+from bench.turns.simulate import POLICIES, Duologue, Policy
 from duologue import weights
 from duologue.audio import INPUT_RATE, Samples
+from duologue.settings import Settings
 
 FOLDER = Path(__file__).parents[3] / "shared/audio/turns"
 _DRAWS = 1000  # of the bootstrap
@@ -116,6 +117,13 @@ def harder(clips: Sequence[Clip], ears: Ears, rng: np.random.Generator) -> None:
         for policy in ("normal", "fixed 0.9 s, started early"):
             row = [Figures.of(run(POLICIES[policy], those, 0.6, ears)).heard for those in longer]
             print(f"{f'{name}, {policy}':40}" + "".join(f"{share:8.0f}" for share in row))
+    words = [clip for clip in clips if clip.kind == "short"]
+    for before in ("", "How many?"):
+        figures = Figures.of(run(Duologue(Settings(), before=before), words, 0.3, ears))
+        print(
+            f"single words, 0.3 s, {'after a question' if before else 'after none'}: p50 "
+            f"{figures.p50:.0f} ms, p95 {figures.p95:.0f} ms"
+        )
     others = [clip for clip in clips if clip.kind in ("read", "mono")]
     some = [clip for clip in clips if clip.kind in CONVERSATIONAL and clip.end is not None][:60]
     if len(others) < 4 or not some:

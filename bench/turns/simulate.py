@@ -33,8 +33,15 @@ class Duologue:
     """The product's own policy, with these settings."""
 
     def __init__(
-        self, settings: Settings, *, smart_turn: bool = True, patience: type[Patience] = Patience
+        self,
+        settings: Settings,
+        *,
+        smart_turn: bool = True,
+        patience: type[Patience] = Patience,
+        before: str = "",
     ) -> None:
+        """`before`: what the model has said before the recording."""
+        self._before = before
         self._settings = settings
         self._smart_turn = smart_turn and settings.patience != "fixed"
         self._patience = patience
@@ -44,7 +51,7 @@ class Duologue:
         patience = self._patience()
         patience.learn(model_time)
         track = iter(ears.track(clip.samples))
-        call = Call(self._settings, patience, lambda _: next(track), model_time)
+        call = Call(self._settings, patience, lambda _: next(track), model_time, self._before)
         answers: list[tuple[float, int, float]] = []
         for number, window in enumerate(windows(clip.samples), 1):
             now = number * SECONDS

@@ -21,7 +21,7 @@ from duologue.conversation.events import (
     TurnStarted,
 )
 from duologue.conversation.floor import State
-from duologue.conversation.items import ReplyChunk
+from duologue.conversation.items import Conversation, Item, ReplyChunk
 from duologue.errors import ModelFailed, ShuttingDown
 from duologue.settings import Settings
 from duologue.testing import ScriptedModel, say, settle, tone
@@ -224,3 +224,35 @@ async def test_who_hangs_up_while_it_is_held_has_heard_it_so_far() -> None:
         await talked_into(c, tone(0.3))
     (turn,) = c.record.saved
     assert turn.timings.heard == pytest.approx(2.25, abs=0.1)
+
+
+@pytest.mark.parametrize(("reply", "seconds"), [("Two or three?", 0.6), ("Two or three.", 1.1)])
+async def test_a_short_answer_to_a_question_is_waited_for_less(reply: str, seconds: float) -> None:
+    async def unsure(sound: AudioChunk) -> float:
+        return 0.43 if sound.duration else 0.0
+
+    async with call(ScriptedModel([HELLO, say(reply, 0.5)]), end_of_turn=unsure) as c:
+        await c.live(tone(1.5), quiet(3))
+        await c.live(tone(0.5), quiet(3))
+        waits = [turn.timings.pause.wait for turn in c.record.saved if turn.timings.pause]
+        assert waits == [1.1, seconds]
+
+
+@pytest.mark.parametrize(
+    ("items", "asks"),
+    [
+        ([], False),
+        ([Item("a", "assistant", text="What?")], True),
+        ([Item("a", "assistant", text="何\uff1f ")], True),
+        ([Item("a", "assistant", text="What? Well.")], False),
+        ([Item("a", "assistant", text="What?"), Item("b", "user", words="Yes.", nod=True)], True),
+        ([Item("a", "assistant", text="What?"), Item("b", "user", text="This.")], False),
+        ([Item("a", "user", text="What?")], False),
+        ([Item("a", "assistant", "function_call", text="{}?")], False),
+    ],
+)
+def test_a_question_is_what_the_model_said_last(items: list[Item], asks: bool) -> None:
+    conversation = Conversation()
+    for item in items:
+        conversation.add(item)
+    assert conversation.asks is asks

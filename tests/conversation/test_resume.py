@@ -1,6 +1,8 @@
 """A reply that was stopped is taken up again where it was."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +15,9 @@ from duologue.conversation.events import (
     PlaybackTruncated,
     ReplyCancelled,
     ReplyDone,
+    ReplyRequested,
     ReplyResumed,
+    SettingsChanged,
     UserTranscribed,
 )
 from duologue.conversation.floor import State
@@ -35,9 +39,13 @@ STORY = [
 class Teller(ScriptedModel):
     """Tells a story; then it hears the words that it is given, whatever is said, and says "Yes."."""
 
-    def __init__(self, *said: str, story: Sequence[ReplyChunk] = STORY) -> None:
-        super().__init__()
-        self.said, self.story = [*said], story
+    def __init__(
+        self, *said: str, story: Sequence[ReplyChunk] = STORY, answer: str = "Yes."
+    ) -> None:
+        super().__init__(reads=True)
+        self.said, self.story, self.answer = [*said], story, answer
+        self.may_end = asyncio.Event()
+        self.may_end.set()
 
     async def reply(self, prompt: Prompt) -> AsyncGenerator[ReplyChunk, None]:
         self.prompts.append(prompt)
@@ -45,9 +53,13 @@ class Teller(ScriptedModel):
             yield ReplyChunk(user_text="tell me a story")
             for chunk in self.story:
                 yield chunk
+            await self.may_end.wait()
+        elif not prompt.spoken:
+            yield ReplyChunk(user_text="Go on.")
+            yield say("Beside.", 1.0)
         else:
             yield ReplyChunk(user_text=self.said[min(len(self.prompts) - 2, len(self.said) - 1)])
-            yield say("Yes.", 1.0)
+            yield say(self.answer, 1.0)
 
 
 def quiet(seconds: float) -> AudioChunk:
@@ -159,7 +171,7 @@ async def test_the_client_wants_it_in_place_of_the_answer() -> None:
         c.line.push(ReplyResumed())
         await settle()
         (refused,) = c.line.told(ErrorOccurred)
-        assert "no reply that was stopped" in str(refused.error)
+        assert "no reply that the model had finished" in str(refused.error)
 
 
 async def test_the_client_wants_it_while_the_user_speaks() -> None:
@@ -196,6 +208,72 @@ async def test_a_reply_that_the_client_has_stopped_may_go_on() -> None:
         assert [event.text for event in c.line.told(UserTranscribed)][-1] == "Go on."
 
 
+async def test_a_reply_that_was_not_made_to_its_end_is_not_taken_up() -> None:
+    model = Teller("Go on.")
+    model.may_end.clear()
+    async with call(model, FIXED) as c:
+        await stopped(c)
+        assert told(c)[-1] == "Yes."
+        c.line.push(ReplyResumed())
+        await settle()
+        assert len(c.line.told(ErrorOccurred)) == 1
+
+
+async def test_what_the_client_had_truncated_before_it_stopped_it_goes_on() -> None:
+    async with call(Teller("Go on."), FIXED) as c:
+        await c.live(tone(1), quiet(0.6))
+        await c.live(quiet(2.2))
+        (done,) = c.line.told(ReplyDone)
+        c.line.push(PlaybackTruncated(done.item_id or "", 2.3), ReplyCancelled(), ClearRequested())
+        await c.live(tone(0.5), quiet(0.6))
+        assert told(c)[-1] == "It had a red tail. It lived here."
+
+
+async def test_who_was_asked_a_question_answers_it() -> None:
+    async with call(Teller("Delete it.", "Yes, go ahead.", answer="Shall I?"), FIXED) as c:
+        await stopped(c)
+        await c.live(quiet(2), tone(0.5), quiet(0.6))
+        assert told(c)[1:] == ["Shall I?", "Shall I?"]
+
+
+async def test_a_reply_out_of_band_takes_nothing_up() -> None:
+    async with call(Teller("What colour?"), FIXED) as c:
+        await c.live(tone(1), quiet(2.8))
+        await c.live(tone(0.5))
+        c.line.push(ReplyRequested(in_band=False))
+        await c.live(quiet(0.6))
+        assert sorted(told(c)[1:]) == ["Beside.", "Yes."]
+
+
+async def test_a_request_with_a_purpose_of_its_own_is_carried_out() -> None:
+    async with call(Teller("Go on."), replace(FIXED, create_response=False)) as c:
+        c.line.push(ReplyRequested())
+        await c.live(tone(1), quiet(0.6))
+        c.line.push(ReplyRequested())
+        await c.live(quiet(2.2))
+        await c.live(tone(0.5), quiet(0.6))
+        c.line.push(ReplyRequested(instructions="Say goodbye."))
+        await settle()
+        assert told(c)[-1] == "Yes."
+
+
+async def test_another_voice_does_not_say_the_rest() -> None:
+    async with call(Teller("Go on."), FIXED) as c:
+        await c.live(tone(1), quiet(2.8))
+        await c.live(tone(0.5))
+        c.line.push(SettingsChanged(replace(FIXED, instructions="Be rude.")))
+        await c.live(quiet(0.6))
+        assert told(c)[-1] == "Yes."
+
+
+async def test_the_figures_of_a_reply_that_is_taken_up_are_whole() -> None:
+    async with call(Teller("Go on."), FIXED) as c:
+        await stopped(c)
+        timings = c.record.conversation.turns()[-1].timings
+        assert timings.first_sound is not None
+        assert timings.first_token is not None
+
+
 async def test_what_was_deleted_does_not_go_on() -> None:
     async with call(Teller("Go on."), FIXED) as c:
         await c.live(tone(1), quiet(0.6))
@@ -230,3 +308,28 @@ def test_the_rest_begins_with_a_sentence(heard: float, rest: str) -> None:
     item.truncate(heard)
     left = Stopped(item, STORY, 0.0, asked=False, again=False).rest()
     assert "".join(chunk.text for chunk in left) == rest
+
+
+def rest_of(made: list[ReplyChunk], heard: float, *, again: bool = False) -> list[ReplyChunk]:
+    """What is left of such a reply when so many seconds of it were heard."""
+    item = Item("item_a", "assistant", spoken=[*made])
+    item.truncate(heard)
+    return Stopped(item, made, 0.0, asked=False, again=again).rest()
+
+
+def test_words_that_came_before_their_sound_come_with_the_rest() -> None:
+    made = [say("One. Two.", 0.2), *[say("", 0.2)] * 20]
+    assert rest_of(made, 3.0)[0].text == "One. Two."
+
+
+def test_a_sentence_ends_with_its_quotation_mark() -> None:
+    made = [say('He said: "Once." ', 2.0), say("It had a tail.", 2.0)]
+    assert [chunk.text for chunk in rest_of(made, 2.5)] == ["It had a tail."]
+
+
+def test_a_piece_that_is_stopped_again_goes_on_within() -> None:
+    made = [say("one two three four five six", 6.0)]
+    (rest,) = rest_of(made, 3.0, again=True)
+    assert rest.text == "four five six"
+    assert rest.audio is not None
+    assert rest.audio.duration == pytest.approx(3.0)

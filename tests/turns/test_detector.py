@@ -231,7 +231,7 @@ def test_of_a_long_turn_smart_turn_hears_the_last_eight_seconds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("probability", "wait"), [(0.95, 0.6), (0.85, 0.8), (0.6, 1.0), (0.3, 1.15), (0.1, 1.3)]
+    ("probability", "wait"), [(0.95, 0.6), (0.85, 1.0), (0.6, 1.0), (0.3, 1.1), (0.1, 1.25)]
 )
 def test_the_less_finished_it_sounds_the_longer_it_waits(probability: float, wait: float) -> None:
     detector = paused()
@@ -239,6 +239,22 @@ def test_the_less_finished_it_sounds_the_longer_it_waits(probability: float, wai
     events = follow(detector, quiet(2))
     assert kinds(events) == [ReplyDue, TurnEnded]
     assert at(events[1]) == pytest.approx(2 + wait, abs=2 * WINDOW_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "probability", "wait"),
+    [(0.5, 0.43, 0.6), (0.5, 0.1, 1.25), (1.5, 0.43, 1.1), (0.5, None, 1.0)],
+)
+def test_a_few_words_answer_a_question_unless_they_sound_unfinished(
+    seconds: float, probability: float | None, wait: float
+) -> None:
+    detector = listener()
+    detector.asked = True
+    follow(detector, quiet(0.992), tone(seconds), quiet(0.128))
+    if probability is not None:
+        detector.answer(1, probability)
+    (*_, ended) = follow(detector, quiet(2))
+    assert at(ended) == pytest.approx(0.992 + seconds + wait, abs=2 * WINDOW_SECONDS)
 
 
 def test_without_an_answer_it_waits_as_long_as_for_a_doubtful_one() -> None:
@@ -572,11 +588,11 @@ def test_a_turn_that_is_over_is_not_gone_on_with() -> None:
 def test_what_the_decision_went_by_is_told() -> None:
     detector = paused()
     detector.answer(1, 0.85)
-    event = follow(detector, quiet(1))[-1]
+    event = follow(detector, quiet(1.1))[-1]
     assert isinstance(event, TurnEnded)
     assert event.pause is not None
     assert (event.pause.probability, event.pause.patience) == (0.85, "normal")
-    assert (event.pause.factor, event.pause.wait) == (1, 0.8)
+    assert (event.pause.factor, event.pause.wait) == (1, 1.0)
     assert event.pause.speech == pytest.approx(1, abs=4 * WINDOW_SECONDS)
     assert event.pause.level == pytest.approx(20 * np.log10(0.3 / np.sqrt(2)), abs=0.5)
     assert event.pause.background == -100

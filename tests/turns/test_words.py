@@ -24,7 +24,8 @@ def test_assent_in_any_language_is_a_nod(words: str) -> None:
     [
         "Stop.", "Wait.", "No.", "Right, but why?", "Okay, stop.", "I can't stop laughing.", "Yesterday.",
         "What?", "Yes, I would like that.", "Seven.", "Sure thing, tell me more.", "Oh no.",
-        "Nein.", "Attends.", "Espera.", "停。", "好不好", "ちょっと待って。", "はい、でも",
+        "Doch.", "ううん", "Nein.",
+        "Attends.", "Espera.", "停。", "好不好", "ちょっと待って。", "はい、でも",
         "The right one.",
     ],
 )  # fmt: skip
@@ -46,6 +47,7 @@ def test_a_language_has_its_own_words_and_those_of_all() -> None:
 @pytest.mark.parametrize(
     "words",
     [
+        "Um, could you continue, please?", "Désolé, continue.", "Sure, go ahead.", "Let's continue.",
         "Go on.", "Sorry, go on.", "No, please continue.", "Oh, I'm sorry. Carry on, please.",
         "Keep going!", "You were saying?", "Okay, go ahead.", "Mach bitte weiter.",
         "Entschuldigung, weiter.", "Continuez, s'il vous plaît.", "Perdón, sigue.", "不好意思 你继续说。",
@@ -59,6 +61,7 @@ def test_a_reply_may_be_asked_to_go_on_in_any_language(words: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
+        "No siga, por favor.", "No continúe.", "不继续", "Okay, finish now.", "Geh weiter.",
         "", "Sorry.", "No.", "Go on with the second one.", "Continue in French.", "Don't go on.", "Go.",
         "Should I go on?", "Yeah.", "Weiter hinten.", "继续教育",
     ],

@@ -250,7 +250,7 @@ class Dialogue:
         match event:
             case ChunkGenerated(number, chunk):
                 self._replies.take(number, chunk)
-                self._interruptions.take_up(chunk)
+                self._interruptions.take_up(number, chunk)
                 self._advance()
             case ReplyEnded(number, error):
                 self._replies.end(number, error)
@@ -436,7 +436,7 @@ class Dialogue:
 
     def _resume_reply(self, event: ReplyResumed) -> None:
         """Let a reply go on that was stopped, in place of what the user says, and of the answer to that."""
-        if self._draining:
+        if self._draining or self._detector.settings.only_words:
             return
         rest = self._interruptions.rest_of(event.item_id)  # or it is refused
         self._asked = None
@@ -445,7 +445,7 @@ class Dialogue:
         if self.is_answering:
             self._follow(ReplyCancelled())
         self._drop_prepared()
-        asked = replace(self._asking.completed(ReplyRequested()), aloud=True)
+        asked = self._asking.completed(ReplyRequested())
         self._replies.take_up(rest, asked)
         self._follow(asked)
 
@@ -457,6 +457,7 @@ class Dialogue:
             self._clear()
         if asks_for(new) != asks_for(old):
             self._drop_prepared()
+            self._replies.stopped = None  # it was made in another way
         beside = self._beside.is_open
         self._detector.settings = new
         self._set_playing()

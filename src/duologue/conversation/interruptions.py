@@ -67,33 +67,41 @@ class Interruptions:
         if stopped and stopped.at == self._replies.now:
             stopped.by = item
 
-    def take_up(self, chunk: ReplyChunk) -> None:
+    def take_up(self, number: int, chunk: ReplyChunk) -> None:
         """Where the model tells what was said, let the reply that was stopped go on, if that asks for it.
 
         What stopped it, and proves to be a nod or nothing, asks for it, too.
         """
-        self._told = chunk.language or self._told
-        reply, stopped, language = self._replies.made, self._stopped, self._language
-        if chunk.user_text is None or not stopped or not reply or reply.item:
+        reply, stopped, words = self._replies.made, self._stopped, chunk.user_text
+        if words is None or not reply or reply.number != number:
             return
-        said = weigh(chunk.user_text, language)
-        vain = said is Said.NOTHING or (said is Said.NOD and not stopped.asked)
-        vain = vain and stopped.by is not None and stopped.by is reply.response.answers
-        rest = stopped.rest()
-        if rest and reply.asked.aloud and (vain or asks_to_go_on(chunk.user_text, language)):
+        self._told = chunk.language or self._told
+        asked = reply.asked
+        plain = (asked.instructions, asked.input, asked.tools) == (None, None, None)
+        if not stopped or reply.item or not (plain and asked.aloud):
+            return
+        said, by = weigh(words, self._language), stopped.by is not None
+        by = by and stopped.by is reply.response.answers
+        # Who was asked something answers: "yes, go ahead".
+        answers = self._detector.asked or (by and stopped.asked)
+        vain = by and (said is Said.NOTHING or (said is Said.NOD and not answers))
+        wanted = not answers and asks_to_go_on(words, self._language)
+        if (vain or wanted) and (rest := stopped.rest()):
             self._replies.take_up(rest)
 
     def rest_of(self, item_id: str | None) -> list[ReplyChunk]:
         """What is left of the reply that has this item, or was stopped last.
 
         Raises:
-            InvalidEvent: it was not stopped, or long ago, or was heard to its end.
+            InvalidEvent: it was not stopped, or long ago; the model had not made all of it; or it was heard
+                to its end.
         """
         stopped = self._stopped
         rest = stopped.rest() if stopped and item_id in (None, stopped.item.id) else []
         if not rest:
             raise InvalidEvent(
-                "there is no reply that was stopped just now and has anything left to say"
+                "there is no reply that the model had finished, that was stopped within a minute, and that "
+                "has anything left to say"
             )
         return rest
 
@@ -106,7 +114,8 @@ class Interruptions:
     def _stopped(self) -> Stopped | None:
         """The reply that was stopped last, unless that is long ago, or it is not valid any more."""
         stopped = self._replies.stopped
-        if not stopped or self._replies.now - stopped.at > _FORGOTTEN:
-            return None
-        known = stopped.item in self._conversation and not stopped.item.superseded
-        return stopped if known else None
+        if stopped:
+            late = self._replies.now - stopped.at > _FORGOTTEN
+            if late or stopped.item.superseded or stopped.item not in self._conversation:
+                self._replies.stopped = None
+        return self._replies.stopped

@@ -300,12 +300,21 @@ class Conversation:
         """The items that models read, oldest first."""
         return [item for item in self._items if not (item.superseded or item.nod)]
 
+    @property
+    def asks(self) -> bool:
+        """Whether the last thing said is the model's, and ends in a question that was heard."""
+        last = next(reversed(self.for_models()), None)
+        if not last or (last.role, last.kind) != ("assistant", "message"):
+            return False
+        return last.said.rstrip().endswith(("?", "\uff1f"))
+
     def turns(self) -> list["Turn"]:
         """What was said and answered, oldest first."""
         turns: list[Turn] = []
         for item in self._items:
-            if item.nod and turns:
-                turns[-1].nods.append(item)
+            if item.nod:
+                if turns:
+                    turns[-1].nods.append(item)
             elif item.sound:
                 turns.append(Turn(item))
         return turns

@@ -76,6 +76,7 @@ class Reply:
         begun: when the model was asked, by the session's clock.
         since: from when its timings counts: the last word, or else `begun`.
         waiting: what the model has made, and the client was not sent yet.
+        sent: what the client was sent, in words and sound, whatever it has played of it.
         previous_id: of the item before that of the reply.
         after: the newest item as the reply was announced: its own stand behind that one, and before what is
             written meanwhile. None: there was none.
@@ -98,6 +99,7 @@ class Reply:
     begun: float
     since: float
     waiting: list[ReplyChunk] = field(default_factory=list)
+    sent: list[ReplyChunk] = field(default_factory=list)
     previous_id: str | None = None
     after: Item | None = None
     said: str = ""
@@ -228,9 +230,12 @@ class Replies:
             assert self.made
             self.effects.append(Drop(self.made.number))
         assert self.made
-        self.made.number, self.made.ended, self.made.again = self._count, True, True
-        told = [replace(chunk, audio=None, text="") for chunk in self.made.waiting]
-        self.made.waiting = [*told, *rest]
+        made = self.made
+        made.number, made.ended, made.again = self._count, True, True
+        made.waiting = [replace(chunk, audio=None, text="") for chunk in made.waiting]
+        made.waiting += rest if made.asked.aloud else [replace(part, audio=None) for part in rest]
+        timings = made.response.timings
+        timings.first_token = timings.first_sound = self.now - made.since
 
     def start_aside(self, asked: ReplyRequested, prompt: Prompt) -> None:
         """Let the model make a reply out of band: it is sent as it is made, and nobody interrupts it."""
@@ -315,6 +320,7 @@ class Replies:
         if not chunk.audio and not chunk.text:
             return
         item = response.item or self._add_item(reply)
+        reply.sent.append(ReplyChunk(chunk.audio, chunk.text))
         if not reply.sealed:
             item.spoken.append(chunk)
         reply.said += chunk.text
@@ -503,9 +509,7 @@ class Replies:
             metrics.record_stop()
         cut = [*played, *([made] if made else [])]
         if sounding := next((one for one in cut if one.item and one.plays_until > self.now), None):
-            assert sounding.item
-            made_of_it = list(sounding.item.spoken)
-            self.stopped = Stopped(sounding.item, made_of_it, self.now, asked, sounding.again)
+            self.stopped = self._stopped(sounding, asked=asked)
         for reply in cut:
             # Stop first, then tell: a slow client must not delay the stop.
             if not reply.ended:
@@ -522,6 +526,13 @@ class Replies:
                 if not gone:
                     self.ask_for_words(reply.response.answers)
             self._close(reply)
+
+    def _stopped(self, reply: Reply, *, asked: bool) -> Stopped | None:
+        """What can go on of this reply: nothing, unless the model has made all of it."""
+        whole = reply.ended and not reply.error and not reply.incomplete
+        if not whole or not reply.item:
+            return None
+        return Stopped(reply.item, reply.sent, self.now, asked, reply.again)
 
     def _cut_unheard(self, reply: Reply, *, whole: bool) -> None:
         sounds_at, played = reply.response.sounds_at, 0.0

@@ -90,6 +90,7 @@ class Speech:
             at: where in the session's audio, in seconds, for a client that has to be told.
         """
         self.count += 1
+        self._detector.asked = self._conversation.asks
         self.item = item = Item(f"item_u{secrets.token_hex(12)}")
         self.is_committed = self._stopped = False
         if at is not None:

@@ -48,6 +48,8 @@ _NODDED = 6  # silence after a nod with which it is one
 _TOO_LATE = 20  # silence in which its words must be known, else it is an interruption
 _LONG = 28  # speech that is an interruption, whatever it says: 0.9 s
 _WEIGHED = 3.0  # seconds after which it is an interruption in any case, for no more of it is kept
+_ANSWER = 1.0  # seconds of speech that answer a question, at most
+_UNFINISHED = 0.2  # probability below which they don't: "well"
 _REOPEN = 1.0  # seconds of a reply during which going on means: I had not finished
 _LINGER = 10.0  # seconds that an ended turn stays open when no reply comes
 _WARNING = 5.0  # seconds before the time limit at which it is told of
@@ -89,6 +91,8 @@ class TurnDetector:
         settings: may be replaced at any time.
         patience: how long a pause may be.
         behind: seconds by which what is worked through is behind the clock, in `miss`.
+        asked: what was said before this utterance ended in a question: a few words are an answer, and end
+            the turn soon, unless they sound unfinished.
         weighs: speech that lasts while a reply is played may be a nod, and somebody can tell its words.
         slides: without turn detection, the newest sound is kept at the time limit; False: the oldest, and
             it is said that the rest is not.
@@ -98,7 +102,7 @@ class TurnDetector:
         self.settings = settings
         self.patience = patience or Patience()
         self.behind = 0.0
-        self.slides = self.weighs = False
+        self.slides = self.weighs = self.asked = False
         self._vad = vad
         self._rest = np.zeros(0, np.float32)
         self._windows_in = 0
@@ -384,13 +388,20 @@ class TurnDetector:
 
     def _wait(self) -> Iterator[DetectorEvent]:
         silence = self._silent * _SECONDS
-        start = self.patience.start(self.settings, self._probability)
-        wait = self.patience.wait(self.settings, self._probability)
+        start = self.patience.start(self.settings, self._finished)
+        wait = self.patience.wait(self.settings, self._finished)
         if not (self._due or self.settings.only_words) and start <= silence:
             self._due = True
             yield ReplyDue(self.so_far())
         if silence >= wait:
             yield self._end(self._describe(wait))
+
+    @property
+    def _finished(self) -> float | None:
+        """The probability that the turn is over, as it counts: "two" is not much of a sentence."""
+        said, sounds = self._level.windows * _SECONDS, self._probability
+        answers = self.asked and said <= _ANSWER and sounds is not None and sounds >= _UNFINISHED
+        return 1.0 if answers else sounds
 
     def _resume(self) -> SpeechResumed:
         self._phase, self._silent = _Phase.SPEECH, 0

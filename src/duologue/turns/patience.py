@@ -11,9 +11,9 @@ _FINISHED = (0.93, 0.80, 0.50, 0.20)
 
 # Seconds, by how finished the pause sounds: from very much so, to not at all.
 _WAITS = {
-    "quick": (0.4, 0.6, 0.9, 1.1, 1.3),
-    "normal": (0.6, 0.8, 1.0, 1.15, 1.3),
-    "patient": (0.8, 1.0, 1.3, 1.6, 2.2),
+    "quick": (0.4, 0.6, 0.9, 1.1, 1.25),
+    "normal": (0.6, 1.0, 1.0, 1.1, 1.25),
+    "patient": (0.8, 1.2, 1.3, 1.6, 2.2),
 }
 _UNKNOWN = 2  # which of them, without an answer: 1.0 s in "normal"
 

@@ -1,6 +1,7 @@
 """What a few words mean to a reply: assent, a wish for the floor, or that it go on. Pure."""
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable
 from enum import Enum, auto
 from functools import cache
@@ -30,11 +31,11 @@ _ASSENT = {
     ),
     "de": (
         "ja", "jaja", "genau", "stimmt", "klar", "gut", "richtig", "ach so", "achso", "alles klar",
-        "verstehe", "ich verstehe", "natürlich", "sicher", "schön", "na klar", "eben", "doch",
+        "verstehe", "ich verstehe", "natürlich", "sicher", "schön", "na klar", "eben",
     ),
     "fr": (
         "oui", "ouais", "d accord", "voilà", "bien", "bien sûr", "c est vrai", "c est ça", "je vois",
-        "exact", "exactement", "ah bon", "très bien", "tout à fait", "si",
+        "exact", "exactement", "ah bon", "très bien", "tout à fait",
     ),
     "es": (
         "s[ií]", "vale", "claro", "claro que s[ií]", "ya", "ya veo", "bueno", "bien", "exacto", "cierto",
@@ -45,7 +46,7 @@ _ASSENT = {
         "知道了", "可以",
     ),
     "ja": (
-        "うん", "ううん", "はい", "ええ", "そう", "そうです", "そうですね", "そうだね", "なるほど",
+        "うん", "はい", "ええ", "そう", "そうです", "そうですね", "そうだね", "なるほど",
         "へえ", "ふーん", "はあ", "確かに", "もちろん", "わかりました",
     ),
 }  # fmt: skip
@@ -68,11 +69,12 @@ _GO_ON = {
     "": ("continue",),
     "en": (
         "(?:do |just )?(?:go|carry) on", "go ahead", "keep (?:going|talking)", "(?:do |just )?continue",
-        "you were saying", "what were you saying", "where were we", "as you were", "finish",
-        "i m listening", "resume",
+        "you were saying", "what were you saying", "where were we", "as you were",
+        "i m listening", "resume", "(?:please )?proceed", "let s (?:continue|go on)",
+        "(?:can|could|would) you (?:please )?(?:go on|continue|carry on)",
     ),
     "de": (
-        "(?:mach|red|rede|sprich|erzähl|erzähle|geh) (?:bitte |doch |ruhig |nur )?weiter", "weiter",
+        "(?:mach|red|rede|sprich|erzähl|erzähle) (?:bitte |doch |ruhig |nur )?weiter", "weiter",
         "fahr (?:bitte |doch )?fort", "nur weiter", "ich höre(?: zu)?",
     ),
     "fr": (
@@ -82,17 +84,19 @@ _GO_ON = {
     "es": (
         "sigue", "siga", "continúa", "continua", "continúe", "adelante", "prosigue", "te escucho",
     ),
-    "zh": ("继续", "请继续", "继续说", "继续吧", "接着说", "接着讲", "你继续", "你继续说", "请说", "说吧"),
+    "zh": ("继续", "请继续", "继续说", "继续吧", "接着说", "接着讲", "你继续", "你继续说", "请说", "说吧",
+        "繼續",
+    ),
     "ja": (
         "続けて", "続けてください", "続きを", "続きをどうぞ", "どうぞ続けて", "どうぞ", "つづけて",
         "それで",
     ),
 }  # fmt: skip
 _AROUND = {
-    "": ("o ?k", "okay", "no", "oh", "ah"),
+    "": ("o ?k", "okay", "oh", "ah", "u+[hm]+", "h*m+", "e+r"),
     "en": (
-        "i m sorry", "sorry", "please", "yes", "yeah", "well", "alright", "all right", "right",
-        "never mind", "nothing", "excuse me", "pardon", "then", "now", "and", "so", "but", "you can",
+        "no", "sure", "i m sorry", "sorry", "please", "yes", "yeah", "well", "alright", "all right",
+        "right", "never mind", "nothing", "excuse me", "pardon", "then", "and", "so", "but", "you can",
     ),
     "de": (
         "entschuldigung", "entschuldige", "tut mir leid", "bitte", "ja", "nein", "gut", "also", "schon gut",
@@ -104,7 +108,7 @@ _AROUND = {
     "es": (
         "perdón", "perdona", "lo siento", "disculpa", "por favor", "s[ií]", "bueno", "vale", "y", "nada",
     ),
-    "zh": ("对不起", "不好意思", "抱歉", "没事", "没关系", "好的", "好", "嗯", "不", "请", "吧"),
+    "zh": ("对不起", "不好意思", "抱歉", "没事", "没关系", "好的", "好", "嗯", "请", "吧", "請"),
     "ja": ("すみません", "ごめん", "ごめんなさい", "失礼", "はい", "いや", "いいえ", "どうぞ", "うん"),
 }  # fmt: skip
 
@@ -131,7 +135,12 @@ def likely(language: str) -> str:
 
 def asks_to_go_on(words: str, language: str = "") -> bool:
     """Whether these words (as of `weigh`) ask that a stopped reply go on, and nothing else."""
-    plain = _plain(words)
+    # One language at a time: "no" asks for nothing, but in "no siga" it does.
+    known = [language] if language and language in _GO_ON else list(filter(None, _GO_ON))
+    return any(_goes_on(_plain(words), one) for one in known)
+
+
+def _goes_on(plain: str, language: str) -> bool:
     around, ask = _entries("around", language), _entries("go on", language)
     asked = _once(plain, _after(plain, {0}, around), ask)
     return len(plain) in _after(plain, _after(plain, asked, ask), around)
@@ -139,7 +148,8 @@ def asks_to_go_on(words: str, language: str = "") -> bool:
 
 def _plain(words: str) -> str:
     """Words in small letters, with one space between them and nothing else."""
-    return " ".join(re.sub(r"[^\w]+", " ", words.casefold()).split())
+    words = unicodedata.normalize("NFKC", words).casefold()
+    return " ".join(re.sub(r"[^\w]+", " ", words).split())
 
 
 @cache

@@ -47,7 +47,9 @@ async def test_an_utterance_is_sent_as_a_file(ear: RemoteRecogniser, behaviour: 
     assert ear.name.startswith("small (at 127.0.0.1:")
 
 
-async def test_a_fixed_language_and_likely_words_are_told(address: str, behaviour: Behaviour) -> None:
+async def test_a_fixed_language_and_likely_words_are_told(
+    address: str, behaviour: Behaviour
+) -> None:
     ear = RemoteRecogniser(address, "small", language="de")
     await ear.start()
     heard = await ear.recognise(silence(1.0, INPUT_RATE), likely="Ja. Genau.")

@@ -54,6 +54,7 @@ export class Call {
   #warned = false; // that it comes near the limit in time
   #spokeAt = 0; // where in the session's audio it began, milliseconds
   #cuttable = null; // the item of an utterance that may be marked as cut off
+  #made = null; // the response that the model has made to its end
   #interrupted = null; // the item of a reply that may go on
   #offering = 0; // the timer of that
 
@@ -332,6 +333,7 @@ export class Call {
     },
     "response.output_audio_transcript.done": ({ transcript }) => this.#on.turn({ reply: transcript }),
     "response.done": ({ response }) => {
+      if (response.status === "completed") this.#made = response.id;
       this.#on.turn({});
       const silent = response.id === this.#response && !this.#speaker.item;
       if (silent && this.#state === "thinking") this.#become("listening");
@@ -362,10 +364,11 @@ export class Call {
       this.#spokeAt = start;
       this.#on.heard((this.#heard = ""));
     }
+    const whole = this.#response !== null && this.#response === this.#made; // else there is no rest to go on with
     this.#response = null;
     this.#become("hearing");
     const interrupted = await this.#stopReply();
-    if (interrupted) this.#offerResume(interrupted);
+    if (interrupted && whole) this.#offerResume(interrupted);
   }
 
   /** The user went on when the reply had only begun: its turn becomes part of the next one. */
