@@ -80,13 +80,13 @@ class Interruptions:
         plain = (asked.instructions, asked.input, asked.tools) == (None, None, None)
         if not stopped or reply.item or not (plain and asked.aloud):
             return
-        said, by = weigh(words, self._language), stopped.by is not None
-        by = by and stopped.by is reply.response.answers
+        stopped_it = stopped.by is not None and stopped.by is reply.response.answers
         # Who was asked something answers: "yes, go ahead".
-        answers = self._detector.asked or (by and stopped.asked)
-        vain = by and (said is Said.NOTHING or (said is Said.NOD and not answers))
+        answers = self._detector.asked or (stopped_it and stopped.asked)
+        said = weigh(words, self._language)
+        in_vain = stopped_it and (said is Said.NOTHING or (said is Said.NOD and not answers))
         wanted = not answers and asks_to_go_on(words, self._language)
-        if (vain or wanted) and (rest := stopped.rest()):
+        if (in_vain or wanted) and (rest := stopped.rest()):
             self._replies.take_up(rest)
 
     def rest_of(self, item_id: str | None) -> list[ReplyChunk]:
