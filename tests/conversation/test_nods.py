@@ -256,3 +256,38 @@ def test_a_question_is_what_the_model_said_last(items: list[Item], asks: bool) -
     for item in items:
         conversation.add(item)
     assert conversation.asks is asks
+
+
+async def test_who_nods_all_the_time_hears_the_reply_to_its_end() -> None:
+    model = Listener("Yeah.")
+    async with call(model, FIXED) as c:
+        await c.live(tone(1), quiet(2.5))
+        for _ in range(5):
+            await c.live(tone(0.4), quiet(0.6))
+        await c.live(quiet(6))
+        assert ended(c)
+        (turn,) = c.record.conversation.turns()
+        assert (turn.status, turn.timings.heard) == ("completed", 8.0)
+        assert [nod.words for nod in turn.nods] == ["Yeah."] * 5
+        assert len(model.prompts) == 1
+
+
+@pytest.mark.parametrize("words", ["I can't stop laughing.", "Right, but why?", "Hör auf."])
+async def test_words_with_a_nod_in_them_or_in_another_language_stop_the_reply(words: str) -> None:
+    async with call(Listener(words), FIXED) as c:
+        assert await talked_into(c, tone(0.5), quiet(1)) == [ReplyDucked, ReplyHeld, TurnStarted]
+
+
+async def test_a_nod_that_is_still_weighed_as_the_reply_would_end_keeps_it_from_ending() -> None:
+    model = Listener("Yeah.", 4.4)
+    async with call(model, FIXED) as c:
+        await c.live(tone(1), quiet(0.5 + 3.0))
+        model.may.clear()
+        await c.live(tone(0.4), quiet(0.5))
+        assert not ended(c)
+        model.may.set()
+        await c.live(quiet(0.3))
+        assert c.line.told(ReplyRestored)
+        await c.live(quiet(1.5))
+        (turn,) = c.record.conversation.turns()
+        assert turn.timings.heard == pytest.approx(4.4)
