@@ -36,7 +36,7 @@ async def test_a_recorded_question_is_understood_and_answered(
     model: SpeechModel, shared: Path
 ) -> None:
     chunks = await collect(model, Prompt(read_audio(shared / "audio/question1.wav")))
-    assert chunks[0] == ReplyChunk(user_text="What is your name?")
+    assert chunks[0] == ReplyChunk(user_text="What is your name?", language="en")
     assert len(said(chunks)) > 5
     assert said(chunks) == said(chunks).strip()
 
