@@ -274,6 +274,16 @@ async def test_the_figures_of_a_reply_that_is_taken_up_are_whole() -> None:
         assert timings.first_token is not None
 
 
+async def test_a_transcription_session_says_no_rest() -> None:
+    async with call(Teller("Go on."), FIXED) as c:
+        await c.live(tone(1), quiet(2.8))
+        await c.live(tone(0.5))
+        c.line.push(SettingsChanged(replace(FIXED, only_words=True)), ReplyResumed())
+        await settle()
+        (refused,) = c.line.told(ErrorOccurred)
+        assert "a transcription session" in str(refused.error)
+
+
 async def test_what_was_deleted_does_not_go_on() -> None:
     async with call(Teller("Go on."), FIXED) as c:
         await c.live(tone(1), quiet(0.6))

@@ -338,11 +338,7 @@ class Dialogue:
         """Answer the last utterance, or the conversation as it stands."""
         if self._draining:
             return
-        if self._detector.settings.only_words:
-            raise InvalidEvent(
-                "a transcription session writes down what is said, and answers nothing; "
-                "connect without intent=transcription to be answered"
-            )
+        self._check_answers()
         named = event.tools and event.tools.choice != "none" and names_any(event.tools)
         if named and not self._capabilities.calls:
             raise InvalidField(_CALLS_NOTHING.format("response.tools"), "response.tools")
@@ -372,6 +368,14 @@ class Dialogue:
         else:
             self._drop_prepared()
         self._follow(asked)
+
+    def _check_answers(self) -> None:
+        """Refuse what wants a reply where there are none."""
+        if self._detector.settings.only_words:
+            raise InvalidEvent(
+                "a transcription session writes down what is said, and answers nothing; "
+                "connect without intent=transcription to be answered"
+            )
 
     def _start_aside(self, asked: ReplyRequested) -> None:
         """Begin a reply out of band: it is nobody's turn, and whoever speaks meanwhile does not stop it."""
@@ -436,8 +440,9 @@ class Dialogue:
 
     def _resume_reply(self, event: ReplyResumed) -> None:
         """Let a reply go on that was stopped, in place of what the user says, and of the answer to that."""
-        if self._draining or self._detector.settings.only_words:
+        if self._draining:
             return
+        self._check_answers()
         rest = self._interruptions.rest_of(event.item_id)  # or it is refused
         self._asked = None
         if self.state in _USERS or self._beside.is_open:

@@ -54,10 +54,8 @@ from duologue.turns.patience import Patience
 
 logger = logging.getLogger(__name__)
 
-_ASKED, _ASKING = (
-    2.0,
-    0.5,
-)  # seconds after, and before, the end of a question in which it is answered
+_ASKED = 2.0  # seconds after the end of a question in which it is answered
+_ASKING = 0.5  # seconds before that, likewise
 _RUSHED = 0.25  # seconds by which sound comes too fast, from which a client plays nothing
 _HEARD, _SPOKEN = 10, 20  # tokens of a second of sound that comes in, and goes out: the API's rule
 
